@@ -1,0 +1,193 @@
+#include "bindings/arrays.hpp"
+
+#include <pybind11/gil_safe_call_once.h>
+
+namespace softlane::bindings {
+
+static_assert(sizeof(py::ssize_t) == sizeof(index_t) && sizeof(Py_intptr_t) == sizeof(index_t));
+
+const NumpyApi* numpy = nullptr;
+
+void import_numpy() { numpy = &NumpyApi::get(); }
+
+namespace {
+
+constexpr int half_type = 23;  // NPY_HALF
+
+const py::detail::PyArrayDescr_Proxy* descriptor(py::handle array) {
+  return reinterpret_cast<const py::detail::PyArrayDescr_Proxy*>(proxy(array)->descr);
+}
+
+bool is_aligned(py::handle array) {
+  return (proxy(array)->flags & NumpyApi::NPY_ARRAY_ALIGNED_) != 0;
+}
+
+Array as_array(py::object object, Dtype dtype) {
+  const View view = view_of(object);
+  return {std::move(object), view, dtype};
+}
+
+}  // namespace
+
+int type_number(py::handle array) { return descriptor(array)->type_num; }
+
+bool is_native(py::handle array) {
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+  constexpr char foreign = '<';
+#else
+  constexpr char foreign = '>';
+#endif
+  return descriptor(array)->byteorder != foreign;
+}
+
+std::string dtype_text(py::handle array) {
+  return std::string(py::str(py::handle(proxy(array)->descr)));
+}
+
+std::string dtype_text(Dtype dtype) { return dtype == Dtype::float32 ? "float32" : "float64"; }
+
+index_t element_count(const View& view) {
+  index_t count = 1;
+  for (int d = 0; d < view.ndim; ++d) count *= view.shape[d];
+  return count;
+}
+
+bool same_shape(const View& view, const index_t* shape, int ndim) {
+  if (view.ndim != ndim) return false;
+  for (int d = 0; d < ndim; ++d)
+    if (view.shape[d] != shape[d]) return false;
+  return true;
+}
+
+bool is_integer(int type) {
+  return type >= NumpyApi::NPY_BYTE_ && type <= NumpyApi::NPY_ULONGLONG_;
+}
+
+bool is_real(int type) {
+  return (type >= NumpyApi::NPY_BOOL_ && type <= NumpyApi::NPY_DOUBLE_) || type == half_type;
+}
+
+bool is_masked_array(py::handle value) {
+  if (Py_TYPE(value.ptr()) == numpy->PyArray_Type_) return false;
+  PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<py::object> storage;
+  const py::object& type =
+      storage
+          .call_once_and_store_result(
+              [] { return py::object(py::module_::import("numpy.ma").attr("MaskedArray")); })
+          .get_stored();
+  return PyObject_TypeCheck(value.ptr(), reinterpret_cast<PyTypeObject*>(type.ptr())) != 0;
+}
+
+py::object as_ndarray(const char* function, const char* name, py::handle value) {
+  if (Py_TYPE(value.ptr()) == numpy->PyArray_Type_)
+    return py::reinterpret_borrow<py::object>(value);
+  // Subclasses come through first, so that an object whose __array__ gives a MaskedArray is seen.
+  PyObject* any = numpy->PyArray_FromAny_(value.ptr(), nullptr, 0, 0, 0, nullptr);
+  if (any == nullptr) fail_pending(function, std::string(name) + " is not an array");
+  py::object array = py::reinterpret_steal<py::object>(any);
+  if (Py_TYPE(any) == numpy->PyArray_Type_) return array;
+  if (is_masked_array(array))
+    fail(PyExc_TypeError, function,
+         std::string(name) +
+             " is a MaskedArray, whose mask would be lost; pass its data, and the entries to keep "
+             "as where=~mask");
+  PyObject* base =
+      numpy->PyArray_View_(any, nullptr, reinterpret_cast<PyObject*>(numpy->PyArray_Type_));
+  if (base == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(base);
+}
+
+py::object cast_to(const char* function, py::handle array, int type) {
+  if (type_number(array) == type && is_aligned(array) && is_native(array))
+    return py::reinterpret_borrow<py::object>(array);
+  PyObject* cast =
+      numpy->PyArray_FromAny_(array.ptr(), numpy->PyArray_DescrFromType_(type), 0, 0,
+                              NumpyApi::NPY_ARRAY_ALIGNED_ | NumpyApi::NPY_ARRAY_FORCECAST_ |
+                                  NumpyApi::NPY_ARRAY_ENSUREARRAY_,
+                              nullptr);
+  if (cast == nullptr) fail_pending(function, "an input could not be copied");
+  return py::reinterpret_steal<py::object>(cast);
+}
+
+Array acquire(const char* function, const char* name, py::handle value) {
+  py::object array = as_ndarray(function, name, value);
+  const int type = type_number(array);
+  if (type == NumpyApi::NPY_FLOAT_) return as_array(cast_to(function, array, type), Dtype::float32);
+  if (type != NumpyApi::NPY_DOUBLE_ && type != NumpyApi::NPY_BOOL_ && !is_integer(type))
+    fail(PyExc_TypeError, function,
+         std::string(name) + " has dtype " + dtype_text(array) +
+             "; float32, float64, integers and bool are accepted");
+  return as_array(cast_to(function, array, NumpyApi::NPY_DOUBLE_), Dtype::float64);
+}
+
+Array acquire_as(const char* function, const char* name, py::handle value, Dtype dtype) {
+  Array array = acquire(function, name, value);
+  return array.dtype == dtype ? array : cast_float(function, array, dtype);
+}
+
+Array cast_float(const char* function, const Array& array, Dtype dtype) {
+  if (dtype == Dtype::float64)
+    return as_array(cast_to(function, array.object, NumpyApi::NPY_DOUBLE_), dtype);
+  // NumPy would warn about overflow.
+  Array result = as_array(new_array(function, dtype, array.view.shape, array.view.ndim), dtype);
+  auto* to = reinterpret_cast<float*>(result.view.data);
+  const ReleaseGil release(element_count(array.view));
+  for_each_run(array.view, [&](const char* p, index_t count, index_t stride) {
+    for (index_t i = 0; i < count; ++i)
+      *to++ = static_cast<float>(*reinterpret_cast<const double*>(p + i * stride));
+    return true;
+  });
+  return result;
+}
+
+index_t checked_bytes(const index_t* shape, int ndim, index_t element_bytes) {
+  index_t bytes = element_bytes;
+  for (int d = 0; d < ndim; ++d) {
+    if (shape[d] == 0) continue;
+    if (bytes > PTRDIFF_MAX / shape[d]) return -1;
+    bytes *= shape[d];
+  }
+  return bytes;
+}
+
+py::object new_array(const char* function, Dtype dtype, const index_t* shape, int ndim,
+                     const int* order) {
+  if (ndim > max_dims || checked_bytes(shape, ndim, item_size(dtype)) < 0)
+    fail(PyExc_ValueError, function,
+         "an array of shape " + shape_text(shape, ndim) + " is larger than can be addressed");
+  index_t strides[max_dims];
+  if (order != nullptr) {
+    index_t stride = item_size(dtype);
+    for (int i = ndim - 1; i >= 0; --i) {
+      strides[order[i]] = stride;
+      if (shape[order[i]] > 1) stride *= shape[order[i]];
+    }
+  }
+  PyObject* array = numpy->PyArray_NewFromDescr_(
+      numpy->PyArray_Type_, numpy->PyArray_DescrFromType_(type_number(dtype)), ndim, shape,
+      order != nullptr ? strides : nullptr, nullptr, 0, nullptr);
+  if (array == nullptr) fail_pending(function, "no array of shape " + shape_text(shape, ndim));
+  return py::reinterpret_steal<py::object>(array);
+}
+
+bool memory_order(const index_t* shape, const index_t* strides, int ndim, int* order) {
+  const auto size = [](index_t stride) { return stride < 0 ? -stride : stride; };
+  bool c_order = true;
+  for (int d = 0; d < ndim; ++d) {
+    order[d] = d;
+    if (shape[d] <= 1) continue;
+    // A broadcast input has no order of its own.
+    if (strides[d] == 0) return false;
+    for (int i = d; i > 0; --i) {
+      const int before = order[i - 1];
+      if (shape[before] > 1 && size(strides[before]) >= size(strides[d])) break;
+      // A dimension of one element moves nothing in memory.
+      if (shape[before] > 1) c_order = false;
+      order[i] = before;
+      order[i - 1] = d;
+    }
+  }
+  return !c_order;
+}
+
+}  // namespace softlane::bindings

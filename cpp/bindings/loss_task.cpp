@@ -1,0 +1,124 @@
+#include "bindings/loss_task.hpp"
+
+#include <algorithm>
+
+namespace softlane::bindings {
+
+namespace {
+
+// Weights and damping compute in float64, whatever the dtype of logits.
+Array acquire_reals(const char* function, const char* name, py::handle value) {
+  const py::object array = as_ndarray(function, name, value);
+  if (!is_real(type_number(array)))
+    fail(PyExc_TypeError, function,
+         std::string(name) + " has dtype " + dtype_text(array) +
+             "; real numbers up to float64 are accepted");
+  py::object reals = cast_to(function, array, NumpyApi::NPY_DOUBLE_);
+  const View view = view_of(reals);
+  return {std::move(reals), view, Dtype::float64};
+}
+
+}  // namespace
+
+void LossTask::parse(const LossArguments& arguments, TargetRequired required) {
+  axis_ = parse_axis(function, arguments.axis);
+  call.label_smoothing = parse_label_smoothing(function, arguments.label_smoothing);
+  ignore_ = parse_ignore_index(function, arguments.ignore_index);
+  reduction = parse_reduction(function, arguments.reduction);
+  logits = acquire(function, "logits", arguments.logits);
+  parse_target(arguments.target, required);
+  if (!arguments.weight.is_none()) weight_ = acquire_reals(function, "weight", arguments.weight);
+  if (!arguments.sample_weight.is_none())
+    sample_weight_ = acquire_reals(function, "sample_weight", arguments.sample_weight);
+  if (target_ != Target::labels && ignore_.present)
+    fail(PyExc_ValueError, function,
+         "ignore_index applies to integer labels only; leave rows out with sample_weight=0");
+  if (target_ == Target::none && weight_)
+    fail(PyExc_ValueError, function, "weight needs a target, for it weighs the target's classes");
+}
+
+void LossTask::parse_vector(const char* name, py::handle value) {
+  // In logits' dtype, for the result has it: a float64 vector beside float32 logits is rounded first.
+  vector_name_ = name;
+  vector = acquire_as(function, name, value, logits.dtype);
+}
+
+void LossTask::parse_damping(py::handle value) {
+  damping_ = acquire_reals(function, "damping", value);
+}
+
+void LossTask::parse_target(py::handle value, TargetRequired required) {
+  if (value.is_none()) {
+    if (required == TargetRequired::yes)
+      fail(PyExc_TypeError, function,
+           "target is None; integer class labels or a float array of class probabilities are "
+           "needed");
+    return;
+  }
+  target_array_ = as_ndarray(function, "target", value);
+  const int type = type_number(target_array_);
+  if (is_integer(type)) {
+    target_ = Target::labels;
+    unsigned_labels_ = type == NumpyApi::NPY_ULONGLONG_ ||
+                       (type == NumpyApi::NPY_ULONG_ && sizeof(unsigned long) == 8);
+    // Labels of uint64 keep their bits: those beyond int64 turn up as negative numbers, and are told apart below.
+    const int native = unsigned_labels_ ? static_cast<int>(NumpyApi::NPY_UINT64_)
+                                        : static_cast<int>(NumpyApi::NPY_INT64_);
+    target_array_ = cast_to(function, target_array_, native);
+  } else if (type == NumpyApi::NPY_FLOAT_ || type == NumpyApi::NPY_DOUBLE_) {
+    target_ = Target::probabilities;
+    target_array_ = cast_to(function, target_array_, type);
+    // NumPy makes an empty list float64; as labels of no rows it says what it means.
+    if (!is_array(value) && element_count(view_of(target_array_)) == 0 &&
+        proxy(target_array_)->nd < std::max(1, logits.view.ndim)) {
+      target_ = Target::labels;
+      target_array_ = cast_to(function, target_array_, NumpyApi::NPY_INT64_);
+    }
+  } else {
+    fail(PyExc_TypeError, function,
+         "target has dtype " + dtype_text(target_array_) +
+             "; pass integer class labels, or class probabilities as float32 or float64");
+  }
+}
+
+void LossTask::measure() {
+  axes = split(function, axis_, logits.view);
+  check_target_shape();
+  if (!vector) return;
+  const View& v = vector.view;
+  const int lead = v.ndim - logits.view.ndim;
+  if (lead < 0 || !same_shape({v.data, logits.view.ndim, v.shape + lead, v.strides + lead},
+                              logits.view.shape, logits.view.ndim))
+    fail(PyExc_ValueError, function,
+         std::string(vector_name_) + " has shape " + shape_text(v.shape, v.ndim) +
+             "; it needs logits' shape " + shape_text(logits.view.shape, logits.view.ndim) +
+             ", optionally after leading dimensions of its own");
+  axes.lead_dims = lead;
+  axes.lead_shape = v.shape;
+  for (int d = 0; d < lead; ++d) axes.lead_rows *= v.shape[d];
+}
+
+void LossTask::check_target_shape() const {
+  if (target_ == Target::none) return;
+  const View view = view_of(target_array_);
+  const View& x = logits.view;
+  const bool labels = target_ == Target::labels;
+  if (labels ? same_shape(view, axes.row_shape, axes.row_dims) : same_shape(view, x.shape, x.ndim))
+    return;
+  const std::string rows = shape_text(axes.row_shape, axes.row_dims),
+                    full = shape_text(x.shape, x.ndim);
+  std::string message = "target is an array of " + dtype_text(target_array_) + " with shape " +
+                        shape_text(view.shape, view.ndim);
+  if (labels && same_shape(view, x.shape, x.ndim))
+    message += ", which is logits' own; pass class labels of shape " + rows +
+               ", or the same array as float if it holds class probabilities";
+  else if (labels)
+    message += "; class labels need shape " + rows;
+  else if (same_shape(view, axes.row_shape, axes.row_dims))
+    message += "; class labels need an integer dtype, and class probabilities the shape " + full;
+  else
+    message += "; class probabilities need logits' shape " + full;
+  fail(PyExc_ValueError, function, message);
+}
+
+}  // namespace softlane::bindings

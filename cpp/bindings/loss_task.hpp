@@ -1,0 +1,70 @@
+// The options that all losses share: target, weights, smoothing, reduction.
+#pragma once
+
+#include "bindings/options.hpp"
+#include "bindings/task.hpp"
+
+namespace softlane::bindings {
+
+// As the caller passed them.
+struct LossArguments {
+  py::handle logits, target, axis, weight, sample_weight, label_smoothing, ignore_index, reduction;
+};
+
+enum class TargetRequired : bool { no, yes };
+
+// Numbers that the kernels point at; they live as long as the call.
+struct LossBuffers {
+  Buffer<std::int64_t> labels;
+  Buffer<double> weight;
+  Buffer<double> row_scale;
+  Buffer<double> damping;
+  Buffer<double> row_loss;
+};
+
+// A call of one of the losses, in three steps, for the vector or right-hand side of curvature
+// products comes in between: parse (may run Python code), measure (vector, axes), settle (checks
+// every value and gives the call its numbers).
+class LossTask : public Task {
+ public:
+  LossTask(const char* name, Operation operation) : Task(name, operation) {}
+
+  void parse(const LossArguments& arguments, TargetRequired required);
+  void parse_vector(const char* name, py::handle value);
+  void parse_damping(py::handle value);
+  void measure();
+  void settle();
+
+  // Of a reduced loss: row losses go to a buffer, and what the caller gets is made of their sum.
+  void loss_result(const char* name, py::handle given);
+  void write_reduced_loss();
+
+  Reduction reduction = Reduction::none;
+
+ private:
+  enum class Target : std::uint8_t { none, labels, probabilities };
+
+  void parse_target(py::handle value, TargetRequired required);
+  void check_target_shape() const;
+  void settle_labels();
+  void settle_probabilities();
+  void settle_weight();
+  void settle_sample_weight();
+  void settle_damping();
+  double denominator() const;
+  void repeat_over_lead();
+
+  AxisArgument axis_;
+  IgnoreIndex ignore_;
+  Target target_ = Target::none;
+  py::object target_array_;
+  bool unsigned_labels_ = false;
+  Array weight_;
+  Array sample_weight_;
+  Array damping_;
+  const char* vector_name_ = "";
+  double denominator_ = 1;
+  LossBuffers buffers_;
+};
+
+}  // namespace softlane::bindings

@@ -1,0 +1,242 @@
+// The numbers of a loss: checked one by one, and copied to where the kernels read them.
+#include <limits>
+#include <type_traits>
+#include <utility>
+
+#include "bindings/loss_task.hpp"
+#include "parallel/parallel.hpp"
+
+namespace softlane::bindings {
+
+namespace {
+
+template <class T, class Bad>
+void check_all(const char* function, const char* name, const View& view, const char* accepted,
+               Bad bad) {
+  index_t flat = -1;
+  {
+    const ReleaseGil release(element_count(view));
+    flat = first_where<T>(view, bad);
+  }
+  if (flat < 0) return;
+  T value = 0;
+  index_t skip = flat;
+  for_each_run(view, [&](const char* p, index_t count, index_t stride) {
+    if (skip < count) value = *reinterpret_cast<const T*>(p + skip * stride);
+    skip -= count;
+    return skip >= 0;
+  });
+  fail(PyExc_ValueError, function,
+       element_text(name, flat, view.shape, view.ndim) + " is " +
+           number_text(static_cast<double>(value)) + ", but must be " + accepted);
+}
+
+bool not_a_weight(double value) {
+  return !(value >= 0 && value <= std::numeric_limits<double>::max());
+}
+bool not_a_damping(double value) {
+  return !(value > 0 && value <= std::numeric_limits<double>::max());
+}
+
+void copy_out(const View& view, double* to) {
+  for_each_run(view, [&](const char* p, index_t count, index_t stride) {
+    for (index_t i = 0; i < count; ++i) *to++ = *reinterpret_cast<const double*>(p + i * stride);
+    return true;
+  });
+}
+
+// One value a row, from an array that broadcasts to the rows' shape.
+void broadcast_out(const char* function, const char* name, const View& view, const index_t* shape,
+                   int ndim, double* to) {
+  index_t strides[max_dims];
+  bool fits = view.ndim <= ndim;
+  for (int d = 0; d < ndim && fits; ++d) {
+    const int own = d - (ndim - view.ndim);
+    strides[d] = own < 0 || view.shape[own] == 1 ? 0 : view.strides[own];
+    fits = own < 0 || view.shape[own] == 1 || view.shape[own] == shape[d];
+  }
+  if (!fits)
+    fail(PyExc_ValueError, function,
+         std::string(name) + " has shape " + shape_text(view.shape, view.ndim) +
+             ", which does not broadcast to the rows' shape " + shape_text(shape, ndim));
+  copy_out({view.data, ndim, shape, strides}, to);
+}
+
+}  // namespace
+
+void LossTask::settle() {
+  settle_weight();
+  settle_sample_weight();
+  if (target_ == Target::labels) settle_labels();
+  if (target_ == Target::probabilities) settle_probabilities();
+  if (damping_) settle_damping();
+  if (reduction == Reduction::mean) {
+    denominator_ = denominator();
+    call.scale = 1 / denominator_;
+    if (denominator_ == 0) {
+      // Rows left out have derivative 0 even where nothing else is left to divide by.
+      const double* const scale = buffers_.row_scale.get();
+      bool nothing_kept = true;
+      for (index_t i = 0; i < axes.rows && nothing_kept; ++i)
+        nothing_kept = scale != nullptr && scale[i] == 0;
+      if (nothing_kept) call.scale = 1;
+    }
+  }
+  if (axes.lead_rows != 1) repeat_over_lead();
+  call.labels = buffers_.labels.get();
+  call.weight = buffers_.weight.get();
+  call.row_scale = buffers_.row_scale.get();
+  call.damping = buffers_.damping.get();
+  rows_in_order = call.labels != nullptr || call.row_scale != nullptr || call.damping != nullptr;
+}
+
+void LossTask::settle_weight() {
+  if (!weight_) return;
+  if (!same_shape(weight_.view, &axes.classes, 1))
+    fail(PyExc_ValueError, function,
+         "weight has shape " + shape_text(weight_.view.shape, weight_.view.ndim) +
+             "; one number a class is needed, shape " + shape_text(&axes.classes, 1));
+  check_all<double>(function, "weight", weight_.view, "finite and >= 0", not_a_weight);
+  buffers_.weight = allocate<double>(function, axes.classes);
+  copy_out(weight_.view, buffers_.weight.get());
+}
+
+void LossTask::settle_sample_weight() {
+  if (!sample_weight_) return;
+  check_all<double>(function, "sample_weight", sample_weight_.view, "finite and >= 0",
+                    not_a_weight);
+  buffers_.row_scale = allocate<double>(function, axes.rows);
+  broadcast_out(function, "sample_weight", sample_weight_.view, axes.row_shape, axes.row_dims,
+                buffers_.row_scale.get());
+}
+
+void LossTask::settle_labels() {
+  // Always a copy: the caller's array may change while other Python threads run, and the kernels index with labels.
+  buffers_.labels = allocate<std::int64_t>(function, axes.rows);
+  std::int64_t* const labels = buffers_.labels.get();
+  const auto classes = static_cast<std::uint64_t>(axes.classes);
+  const View view = view_of(target_array_);
+  const std::int64_t ignored = ignore_.value;
+  // A value whose highest bit is set means another number when the dtype is uint64.
+  const bool ignoring =
+      ignore_.present &&
+      (ignore_.beyond_int64 ? unsigned_labels_ : !(unsigned_labels_ && ignored < 0));
+  std::uint64_t outside = 0;
+  index_t row = 0;
+  index_t left_out = 0;
+  bool valid = true;
+  {
+    const ReleaseGil release(axes.rows);
+    valid = for_each_run(view, [&](const char* p, index_t count, index_t stride) {
+      for (index_t i = 0; i < count; ++i, ++row) {
+        // Read once, for the same reason.
+        const std::int64_t label = *reinterpret_cast<const volatile std::int64_t*>(p + i * stride);
+        if (ignoring && label == ignored) {
+          labels[row] = -1;
+          ++left_out;
+          continue;
+        }
+        if (static_cast<std::uint64_t>(label) >= classes) {
+          outside = static_cast<std::uint64_t>(label);
+          return false;
+        }
+        labels[row] = label;
+      }
+      return true;
+    });
+  }
+  if (!valid) {
+    std::string message = element_text("target", row, view.shape, view.ndim) + " is " +
+                          (unsigned_labels_ ? std::to_string(outside)
+                                            : std::to_string(static_cast<std::int64_t>(outside))) +
+                          ", but there are " + std::to_string(axes.classes) + " classes";
+    if (ignore_.present)
+      message += " and ignore_index is " +
+                 (ignore_.beyond_int64 ? std::to_string(static_cast<std::uint64_t>(ignored))
+                                       : std::to_string(ignored));
+    fail(PyExc_IndexError, function, message);
+  }
+  if (left_out == 0) return;
+  const bool first = !buffers_.row_scale;
+  if (first) buffers_.row_scale = allocate<double>(function, axes.rows);
+  double* const scale = buffers_.row_scale.get();
+  for (index_t i = 0; i < axes.rows; ++i) {
+    if (first) scale[i] = 1;
+    if (labels[i] >= 0) continue;
+    labels[i] = 0;
+    scale[i] = 0;
+  }
+}
+
+void LossTask::settle_probabilities() {
+  // In the caller's own dtype: -1e-60 is negative, and would be -0 as float32.
+  const View view = view_of(target_array_);
+  constexpr const char* accepted = ">= 0 for a class probability";
+  const bool narrow = type_number(target_array_) == NumpyApi::NPY_FLOAT_;
+  if (narrow)
+    check_all<float>(function, "target", view, accepted, [](float p) { return !(p >= 0); });
+  else
+    check_all<double>(function, "target", view, accepted, [](double p) { return !(p >= 0); });
+  // The result has logits' dtype, so probabilities are brought to it.
+  probabilities = {target_array_, view, narrow ? Dtype::float32 : Dtype::float64};
+  if (probabilities.dtype != logits.dtype)
+    probabilities = cast_float(function, probabilities, logits.dtype);
+}
+
+void LossTask::settle_damping() {
+  check_all<double>(function, "damping", damping_.view, "finite and > 0", not_a_damping);
+  index_t shape[max_dims];
+  const int ndim = axes.lead_dims + axes.row_dims;
+  for (int d = 0; d < axes.lead_dims; ++d) shape[d] = axes.lead_shape[d];
+  for (int d = 0; d < axes.row_dims; ++d) shape[axes.lead_dims + d] = axes.row_shape[d];
+  buffers_.damping = allocate<double>(function, axes.all_rows());
+  broadcast_out(function, "damping", damping_.view, shape, ndim, buffers_.damping.get());
+}
+
+double LossTask::denominator() const {
+  const double* scale = buffers_.row_scale.get();
+  if (target_ != Target::labels || !buffers_.weight)
+    return scale == nullptr ? static_cast<double>(axes.rows) : ordered_sum(scale, axes.rows);
+  const Buffer<double> buffer = allocate<double>(function, axes.rows);
+  double* const terms = buffer.get();
+  const double* const weight = buffers_.weight.get();
+  const std::int64_t* const labels = buffers_.labels.get();
+  for (index_t i = 0; i < axes.rows; ++i) {
+    const double s = scale == nullptr ? 1 : scale[i];
+    // A row left out may have no class at all (K = 0).
+    terms[i] = s == 0 ? 0 : s * weight[labels[i]];
+  }
+  return ordered_sum(terms, axes.rows);
+}
+
+void LossTask::repeat_over_lead() {
+  const auto repeat = [&](auto& buffer) {
+    if (!buffer) return;
+    auto all = allocate<std::remove_reference_t<decltype(buffer[0])>>(function, axes.all_rows());
+    auto* to = all.get();
+    for (index_t l = 0; l < axes.lead_rows; ++l)
+      for (index_t i = 0; i < axes.rows; ++i) *to++ = buffer.get()[i];
+    buffer = std::move(all);
+  };
+  repeat(buffers_.labels);
+  repeat(buffers_.row_scale);
+}
+
+void LossTask::loss_result(const char* name, py::handle given) {
+  if (reduction == Reduction::none) {
+    result_of_rows(0, name, given, false);
+    return;
+  }
+  out[0].prepare(function, name, given, logits.dtype, nullptr, 0, nullptr);
+  buffers_.row_loss = allocate<double>(function, axes.rows);
+  call.row_loss = buffers_.row_loss.get();
+  rows_in_order = true;
+}
+
+void LossTask::write_reduced_loss() {
+  if (reduction == Reduction::none) return;
+  const double sum = axes.rows == 0 ? 0.0 : ordered_sum(call.row_loss, axes.rows);
+  out[0].write(function, reduction == Reduction::sum ? sum : sum / denominator_);
+}
+
+}  // namespace softlane::bindings

@@ -1,0 +1,174 @@
+#include "bindings/outputs.hpp"
+
+#include <pybind11/gil_safe_call_once.h>
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+namespace softlane::bindings {
+
+namespace {
+
+// Do two elements of one array share memory (broadcast, sliding windows)?
+bool overlaps_itself(const View& view, index_t item) {
+  if (element_count(view) == 0) return false;
+  int order[max_dims];
+  int n = 0;
+  for (int d = 0; d < view.ndim; ++d) {
+    if (view.shape[d] == 1) continue;
+    if (view.strides[d] == 0) return true;
+    order[n++] = d;
+  }
+  const auto step = [&](int d) { return view.strides[d] < 0 ? -view.strides[d] : view.strides[d]; };
+  std::sort(order, order + n, [&](int a, int b) { return step(a) < step(b); });
+  index_t extent = item;  // of all dimensions with smaller steps
+  bool nested = true;
+  for (int i = 0; i < n; ++i) {
+    nested = nested && step(order[i]) >= extent;
+    extent += step(order[i]) * (view.shape[order[i]] - 1);
+  }
+  if (nested) return false;
+  // Interleaved dimensions, as only stride tricks make them: look at every address.
+  std::vector<const char*> address;
+  address.reserve(static_cast<std::size_t>(element_count(view)));
+  for_each_run(view, [&](const char* p, index_t count, index_t stride) {
+    for (index_t i = 0; i < count; ++i) address.push_back(p + i * stride);
+    return true;
+  });
+  std::sort(address.begin(), address.end());
+  for (std::size_t i = 1; i < address.size(); ++i)
+    if (address[i] - address[i - 1] < item) return true;
+  return false;
+}
+
+struct Extent {
+  const char* begin;
+  const char* end;
+};
+
+Extent extent(py::handle array) {
+  const View view = view_of(array);
+  if (element_count(view) == 0) return {view.data, view.data};
+  const char* begin = view.data;
+  const char* end = view.data;
+  for (int d = 0; d < view.ndim; ++d) {
+    const index_t reach = view.strides[d] * (view.shape[d] - 1);
+    (reach < 0 ? begin : end) += reach;
+  }
+  constexpr index_t largest_item =
+      32;  // a larger extent than the true one costs a closer look, no more
+  return {begin, end + largest_item};
+}
+
+}  // namespace
+
+bool share_memory(py::handle first, py::handle second) {
+  const Extent a = extent(first), b = extent(second);
+  if (a.begin >= b.end || b.begin >= a.end) return false;
+  PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<py::object> storage;
+  const py::object& exact =
+      storage
+          .call_once_and_store_result(
+              [] { return py::object(py::module_::import("numpy").attr("shares_memory")); })
+          .get_stored();
+  constexpr int max_work = 1000;
+  PyObject* answer = PyObject_CallFunction(exact.ptr(), "OOi", first.ptr(), second.ptr(), max_work);
+  if (answer == nullptr) {
+    // Too hard (or no memory to think): then it may.
+    PyErr_Clear();
+    return true;
+  }
+  const py::object owner = py::reinterpret_steal<py::object>(answer);
+  return answer != Py_False;
+}
+
+void Output::prepare(const char* function, const char* name, py::handle given, Dtype dtype,
+                     const index_t* shape, int ndim, const index_t* like_strides) {
+  prepared_ = true;
+  dtype_ = dtype;
+  if (given.is_none()) {
+    if (ndim == 0) {
+      view_ = {cell_, 0, nullptr, nullptr};
+      return;
+    }
+    int order[max_dims];
+    const bool ordered =
+        ndim > 1 && like_strides != nullptr && memory_order(shape, like_strides, ndim, order);
+    array_ = new_array(function, dtype, shape, ndim, ordered ? order : nullptr);
+    view_ = view_of(array_);
+    return;
+  }
+
+  const std::string label = name;
+  if (!is_array(given))
+    fail(PyExc_TypeError, function,
+         label + " must be a NumPy array or None, got " + type_text(given));
+  if (is_masked_array(given))
+    fail(PyExc_TypeError, function,
+         label + " is a MaskedArray; pass an ordinary array (where= chooses entries of the input)");
+  given_ = py::reinterpret_borrow<py::object>(given);
+  array_ = given_;
+  if (Py_TYPE(given.ptr()) != numpy->PyArray_Type_) {
+    PyObject* base = numpy->PyArray_View_(given.ptr(), nullptr,
+                                          reinterpret_cast<PyObject*>(numpy->PyArray_Type_));
+    if (base == nullptr) throw py::error_already_set();
+    array_ = py::reinterpret_steal<py::object>(base);
+  }
+  view_ = view_of(array_);
+  if (!same_shape(view_, shape, ndim))
+    fail(PyExc_ValueError, function,
+         label + " has shape " + shape_text(view_.shape, view_.ndim) +
+             ", but the result has shape " + shape_text(shape, ndim));
+  if (type_number(array_) != type_number(dtype))
+    fail(PyExc_TypeError, function,
+         label + " has dtype " + dtype_text(array_) + ", but the result has dtype " +
+             dtype_text(dtype));
+  const int flags = proxy(array_)->flags;
+  if ((flags & NumpyApi::NPY_ARRAY_WRITEABLE_) == 0)
+    fail(PyExc_ValueError, function,
+         label + " is read-only, but the result is to be written to it");
+  if (overlaps_itself(view_, item_size(dtype)))
+    fail(PyExc_ValueError, function,
+         label + " has elements that share memory with each other (strides " +
+             shape_text(view_.strides, view_.ndim) + "); an array of its own is needed");
+  reachable_ = (flags & NumpyApi::NPY_ARRAY_ALIGNED_) != 0 && is_native(array_);
+}
+
+void Output::use_buffer(const char* function, const int* order) {
+  buffer_ = new_array(function, dtype_, view_.shape, view_.ndim, order);
+  view_ = view_of(buffer_);
+}
+
+void Output::bind_to(const char* function, Stream& stream, const Axes& axes, Layout layout) {
+  const index_t item = item_size(dtype_);
+  if (reachable_ && bind(stream, view_, axes, layout, item)) return;
+  int order[max_dims];
+  if (layout == Layout::classes) classes_last(axes, view_.ndim, order);
+  use_buffer(function, layout == Layout::classes ? order : nullptr);
+  bind(stream, view_, axes, layout, item);
+}
+
+void Output::write(const char* function, double value) {
+  if (!reachable_) use_buffer(function, nullptr);
+  if (dtype_ == Dtype::float32) {
+    const auto narrow = static_cast<float>(value);
+    std::memcpy(view_.data, &narrow, sizeof narrow);
+  } else {
+    std::memcpy(view_.data, &value, sizeof value);
+  }
+}
+
+py::object Output::finish(const char* function) {
+  if (buffer_ && numpy->PyArray_CopyInto_(array_.ptr(), buffer_.ptr()) < 0)
+    fail_pending(function, "the result could not be copied");
+  if (given_) return std::move(given_);
+  if (array_) return std::move(array_);
+  const py::object descriptor =
+      py::reinterpret_steal<py::object>(numpy->PyArray_DescrFromType_(type_number(dtype_)));
+  PyObject* scalar = numpy->PyArray_Scalar_(cell_, descriptor.ptr(), nullptr);
+  if (scalar == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(scalar);
+}
+
+}  // namespace softlane::bindings

@@ -1,0 +1,51 @@
+// Results: new arrays, the caller's `out`, and scalars.
+#pragma once
+
+#include "bindings/axes.hpp"
+
+namespace softlane::bindings {
+
+class Output {
+ public:
+  Output() = default;
+  Output(const Output&) = delete;  // `cell` is pointed to
+  Output& operator=(const Output&) = delete;
+
+  // `given`: None or the caller's array, which is checked here. A new array has the memory order
+  // of `like_strides` (null: C order).
+  void prepare(const char* function, const char* name, py::handle given, Dtype dtype,
+               const index_t* shape, int ndim, const index_t* like_strides);
+
+  // Where the kernels write: the result itself or, where they cannot, a temporary.
+  void bind_to(const char* function, Stream& stream, const Axes& axes, Layout layout);
+
+  // For a 0-d result that is computed here.
+  void write(const char* function, double value);
+
+  // Copies a temporary back and gives what the caller gets.
+  py::object finish(const char* function);
+
+  explicit operator bool() const { return prepared_; }
+  bool given() const { return static_cast<bool>(given_); }
+  // Do the kernels write to the caller's memory while they read the inputs?
+  bool exposed() const { return given() && !buffer_; }
+  py::handle array() const { return array_; }
+  const View& view() const { return view_; }
+
+ private:
+  void use_buffer(const char* function, const int* order);
+
+  bool prepared_ = false;
+  bool reachable_ = true;  // aligned and in native byte order
+  Dtype dtype_ = Dtype::float64;
+  py::object given_;   // the very object the caller passed
+  py::object array_;   // the result, as an instance of ndarray itself
+  py::object buffer_;  // the temporary
+  View view_;
+  alignas(8) char cell_[8];  // a 0-d result that becomes a scalar
+};
+
+// May elements of the two share memory? Exact wherever NumPy decides that quickly.
+bool share_memory(py::handle first, py::handle second);
+
+}  // namespace softlane::bindings

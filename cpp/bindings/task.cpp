@@ -1,0 +1,168 @@
+#include "bindings/task.hpp"
+
+#include <limits>
+
+#include "parallel/parallel.hpp"
+
+namespace softlane::bindings {
+
+namespace {
+
+// An array of its own with the same elements, the classes of a row side by side.
+void make_copy(const char* function, Array& array, const Axes& axes) {
+  int order[max_dims];
+  classes_last(axes, array.view.ndim, order);
+  py::object copy = new_array(function, array.dtype, array.view.shape, array.view.ndim, order);
+  if (numpy->PyArray_CopyInto_(copy.ptr(), array.object.ptr()) < 0)
+    fail_pending(function, "an input could not be copied");
+  array.object = std::move(copy);
+  array.view = view_of(array.object);
+}
+
+// Is `array` element for element where `out` is? Their shapes and dtypes are the same.
+bool coincide(const View& array, const View& out) {
+  if (array.data != out.data) return false;
+  for (int d = 0; d < array.ndim; ++d)
+    if (array.shape[d] > 1 && array.strides[d] != out.strides[d]) return false;
+  return true;
+}
+
+void fill(const View& view, Dtype dtype, double value) {
+  for_each_run(view, [&](char* p, index_t count, index_t stride) {
+    for (index_t i = 0; i < count; ++i) {
+      if (dtype == Dtype::float32)
+        *reinterpret_cast<float*>(p + i * stride) = static_cast<float>(value);
+      else
+        *reinterpret_cast<double*>(p + i * stride) = value;
+    }
+    return true;
+  });
+}
+
+}  // namespace
+
+void Task::result_like(int index, const char* name, py::handle given, const View& like) {
+  layout[index] = Layout::classes;
+  out[index].prepare(function, name, given, logits.dtype, like.shape, like.ndim, like.strides);
+}
+
+void Task::result_of_rows(int index, const char* name, py::handle given, bool keepdims) {
+  index_t shape[max_dims], strides[max_dims];
+  layout[index] = keepdims ? Layout::kept : Layout::rows;
+  int ndim = 0;
+  if (keepdims) {
+    for (; ndim < axes.ndim; ++ndim) {
+      shape[ndim] = 1;
+      strides[ndim] = logits.view.strides[ndim];
+    }
+    for (int d = 0; d < axes.row_dims; ++d) shape[axes.row_dim[d]] = axes.row_shape[d];
+  } else {
+    for (; ndim < axes.row_dims; ++ndim) {
+      shape[ndim] = axes.row_shape[ndim];
+      strides[ndim] = logits.view.strides[axes.row_dim[ndim]];
+    }
+  }
+  out[index].prepare(function, name, given, logits.dtype, shape, ndim, strides);
+}
+
+void Task::result_of_matrices(const char* name, py::handle given) {
+  index_t shape[max_dims + 2];
+  int ndim = 0;
+  for (; ndim < axes.row_dims; ++ndim) shape[ndim] = axes.row_shape[ndim];
+  shape[ndim++] = axes.classes;
+  shape[ndim++] = axes.classes;
+  layout[0] = Layout::hessian;
+  out[0].prepare(function, name, given, logits.dtype, shape, ndim, nullptr);
+}
+
+void check_apart(const char* function, const Output& first, const Output& second) {
+  if (first.given() && second.given() && share_memory(first.array(), second.array()))
+    fail(PyExc_ValueError, function,
+         "out[0] and out[1] share memory; two arrays apart from each other are needed");
+}
+
+void Task::separate() {
+  for (int i = 0; i < 2; ++i) {
+    if (!out[i].exposed() || call.out[i].data == nullptr) continue;
+    const py::handle result = out[i].array();
+    if (share_memory(logits.object, result)) {
+      // Only the first result may be written where logits are read, and no element of logits may be read twice.
+      if (i == 0 && layout[0] == Layout::classes && axes.lead_dims == 0 &&
+          coincide(logits.view, out[0].view()))
+        call.in_place = true;
+      else
+        make_copy(function, logits, axes);
+    }
+    if (probabilities && share_memory(probabilities.object, result))
+      make_copy(function, probabilities, axes);
+    if (vector && share_memory(vector.object, result)) make_copy(function, vector, axes);
+  }
+}
+
+void Task::bind_input(Stream& stream, Array& array, Layout input_layout) {
+  const index_t item = item_size(array.dtype);
+  if (bind(stream, array.view, axes, input_layout, item)) return;
+  make_copy(function, array, axes);
+  bind(stream, array.view, axes, input_layout, item);
+}
+
+void Task::execute() {
+  call.dtype = logits.dtype;
+  call.classes = axes.classes;
+
+  Stream* streams[5];
+  int count = 0;
+  for (int i = 0; i < 2; ++i) {
+    // A reduced loss is written after the run, from row_loss.
+    if (!out[i] || (i == 0 && call.row_loss != nullptr)) continue;
+    out[i].bind_to(function, call.out[i], axes, layout[i]);
+    streams[count++] = &call.out[i];
+  }
+  separate();
+  bind_input(call.logits, logits, Layout::classes);
+  streams[count++] = &call.logits;
+  if (probabilities) {
+    bind_input(call.probabilities, probabilities, Layout::classes);
+    streams[count++] = &call.probabilities;
+  }
+  if (vector) {
+    bind_input(call.vector, vector, Layout::classes);
+    streams[count++] = &call.vector;
+  }
+  const Stream* key = axes.lead_dims > 0 ? &call.out[0] : &call.logits;
+  merge_rows(call, axes, streams, count, rows_in_order ? nullptr : key);
+
+  if (call.space.rows == 0) return;
+  if (call.classes == 0) {
+    fill_without_classes();
+    return;
+  }
+  const index_t work = call.space.rows * call.classes *
+                       (call.operation == Operation::cross_entropy_hessian ? call.classes : 1);
+  try {
+    const ReleaseGil release(work);
+    run(call);
+  } catch (const std::bad_alloc&) {
+    fail(PyExc_MemoryError, function, "no memory for the threads' scratch");
+  }
+}
+
+void Task::fill_without_classes() {
+  double value = 0;  // entropies and losses are empty sums
+  if (call.operation == Operation::logsumexp) {
+    value = std::numeric_limits<double>::infinity();
+    if (!call.negate) value = -value;
+  }
+  if (call.row_loss != nullptr)
+    for (index_t i = 0; i < call.space.rows; ++i) call.row_loss[i] = value;
+  // Results that have classes are empty.
+  for (int i = 0; i < 2; ++i)
+    if (out[i] && call.out[i].data != nullptr) fill(out[i].view(), logits.dtype, value);
+}
+
+py::object Task::finish_pair() {
+  py::object first = out[0].finish(function);
+  return py::make_tuple(std::move(first), out[1].finish(function));
+}
+
+}  // namespace softlane::bindings

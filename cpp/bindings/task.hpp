@@ -1,0 +1,46 @@
+// One call from arguments to result: what the public functions fill in, and what they share.
+#pragma once
+
+#include "bindings/outputs.hpp"
+
+namespace softlane::bindings {
+
+struct Task {
+  Task(const char* name, Operation operation) : function(name) { call.operation = operation; }
+
+  const char* function;
+  Call call;
+  Axes axes;
+
+  Array logits;
+  Array probabilities;
+  Array vector;
+  Output out[2];
+  Layout layout[2] = {Layout::classes, Layout::classes};
+
+  // Does an operand list rows in C order (labels, row_scale, damping, row_loss)?
+  bool rows_in_order = false;
+
+  // A result of the shape of `like`, in its memory order.
+  void result_like(int index, const char* name, py::handle given, const View& like);
+  // A result with one element a row.
+  void result_of_rows(int index, const char* name, py::handle given, bool keepdims);
+  // A result with a matrix over the classes for each row.
+  void result_of_matrices(const char* name, py::handle given);
+
+  // Separates operands that overlap, describes them to the kernels and computes.
+  void execute();
+
+  py::object finish() { return out[0].finish(function); }
+  py::object finish_pair();
+
+ private:
+  void separate();
+  void bind_input(Stream& stream, Array& array, Layout layout);
+  void fill_without_classes();
+};
+
+// Two `out` arrays of the caller's must not share memory.
+void check_apart(const char* function, const Output& first, const Output& second);
+
+}  // namespace softlane::bindings

@@ -1,0 +1,29 @@
+// Which instruction sets this CPU has, and which one is live.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "kernels/call.hpp"
+
+namespace softlane {
+
+// Rows [begin, end) of the call's row space; scratch holds scratch_bytes(call), aligned to 64.
+using Kernel = void (*)(const Call&, index_t begin, index_t end, void* scratch) noexcept;
+
+struct KernelTable {
+  const char* isa;  // "avx512", "avx2", "neon", "scalar"
+  Kernel kernel[2][static_cast<int>(Operation::count)];  // by Dtype, Operation
+};
+
+// Best first; "scalar" is always the last.
+std::vector<std::string> available_isas();
+
+// The live table: the best available until select_isa names another.
+const KernelTable& active_table() noexcept;
+
+// "" selects the best available. An unknown or unsupported name throws std::invalid_argument whose
+// message lists the available ones. Not to be called while a computation runs.
+void select_isa(const std::string& name);
+
+}  // namespace softlane

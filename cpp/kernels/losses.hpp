@@ -1,0 +1,233 @@
+// Cross-entropy, its gradient and its Hessian's diagonal: one read of the logits, one write of each
+// result.
+#pragma once
+
+#include "kernels/target.hpp"
+
+namespace softlane {
+namespace SOFTLANE_ISA {
+
+// Which streams an operation writes; null where it has none.
+struct Results {
+  const Stream* loss = nullptr;
+  const Stream* gradient = nullptr;
+  const Stream* diagonal = nullptr;
+};
+
+template <class T>
+class CrossEntropyRow {
+ public:
+  CrossEntropyRow(const Call& call, const Scratch<T>& scratch, Terms terms)
+      : call_(call), scratch_(scratch), target_(call), summarize_(call, scratch, terms) {}
+
+  // False where the row is left out, or has no regular result: then result() holds for everything.
+  bool read(const RowCursor& cursor, const Row<T>& terms) {
+    scale_ = call_.row_scale != nullptr ? call_.row_scale[cursor.row()] : 1;
+    whole_row_ = T(0);
+    if (scale_ == 0) return false;
+    const Row<T> x = cursor.of<T>(call_.logits);
+    target_.read(cursor);
+    label_logit_ = target_.label() >= 0 ? x.at(target_.label()) : T(0);
+    if (target_.dense()) {
+      const T max = summarize_.row_max(x);
+      if (max - max == 0) target_.sum(x, max, scratch_);
+    }
+    summary_ = summarize_(x, terms);
+    whole_row_ = quiet_nan<T>();
+    return summary_.kind == RowKind::regular;
+  }
+  T whole_row() const { return whole_row_; }
+
+  const RowSummary<T>& summary() const { return summary_; }
+  const Target<T>& target() const { return target_; }
+  double row_scale() const { return scale_; }
+  Wide<T> gradient_scale() const { return Wide<T>{call_.scale} * scale_; }
+  // c of c (diag(p) - p p^T)
+  Wide<T> curvature() const { return gradient_scale() * target_.total(); }
+
+  double loss(const RowConstants<T>& c) const {
+    const Wide<T> w = target_.total();
+    if (target_.dense()) {
+      if (target_.gap().hi - target_.gap().hi != 0) return scale_ * target_.gap().hi;
+      return scaled_loss(w * wide(c.log_ratio) + target_.gap());
+    }
+    if (w.hi == 0) return 0;
+    const double max = static_cast<double>(summary_.max), y = static_cast<double>(label_logit_);
+    const double d = max - y;
+    if (d - d != 0) return scale_ * w.hi * d;
+    const double back = max - d;
+    const double lost = (back - y) + (max - (d + back));  // of max - y, by Knuth's two-difference
+    return scaled_loss(w * (wide(Wide<double>{d, lost} + c.log_ratio)));
+  }
+
+  // The two elements of the gradient where p_k - t_k would cancel or is not on the common path.
+  void mend_gradient(const Row<T>& gradient, const RowConstants<T>& c) const {
+    const index_t y = target_.label(), top = summary_.argmax;
+    const Wide<T> st = gradient_scale(), w = curvature();
+    const auto difference = [&](const Wide<T>& term, index_t k) {
+      return (w * quotient(term, c.sum) + st * target_.at(k) * -1.0).value();
+    };
+    if (y >= 0 && y != top) {
+      const Wide<T> term = exp_wide(label_logit_, summarize_.map(), summary_.base);
+      gradient.set(y, static_cast<T>(difference(term, y)));
+    }
+    if (y == top || target_.dense()) {
+      // 1 - p of the maximum is T / S.
+      const Wide<T> rest = w * quotient(summary_.tail, c.sum) * -1.0;
+      const bool label_alone = y == top && !target_.dense();
+      const double value = label_alone ? rest.value()
+                           : summary_.confident() ? (st * target_.others(top) + rest).value()
+                                       : difference(summary_.top, top);
+      gradient.set(top, static_cast<T>(value));
+    }
+  }
+  void mend_diagonal(const Row<T>& diagonal, const RowConstants<T>& c) const {
+    const Wide<T> p = quotient(summary_.top, c.sum), rest = quotient(summary_.tail, c.sum);
+    diagonal.set(summary_.argmax, static_cast<T>((curvature() * (p * rest)).value()));
+  }
+
+ private:
+  const Call& call_;
+  Scratch<T> scratch_;
+  Target<T> target_;
+  Summarizer<Gap::skip, T> summarize_;
+  RowSummary<T> summary_;
+  T label_logit_ = 0, whole_row_ = 0;
+  double scale_ = 1;
+
+  static Wide<T> wide(Wide<double> v) {
+    Wide<T> w{v.hi};
+    return w + Wide<T>{v.lo};
+  }
+  double scaled_loss(Wide<T> v) const { return (v * scale_).value(); }
+};
+
+// c v for a factor c in two parts.
+template <class T>
+struct Factor {
+  Vec<T> hi, lo;
+  explicit Factor(Wide<T> c) {
+    const T h = static_cast<T>(c.hi);
+    hi = Vec<T>(h);
+    lo = Vec<T>(static_cast<T>((c.hi - static_cast<double>(h)) + c.low()));
+  }
+  Vec<T> operator()(Vec<T> v) const { return fma(hi, v, lo * v); }
+};
+
+// p (1 - p), rounded once after p.
+template <class T>
+inline Vec<T> variance(Vec<T> p) {
+  return fnma(p, p, p);
+}
+
+template <class T>
+inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, void* memory,
+                                const Results& to) {
+  using V = Vec<T>;
+  const Scratch<T> scratch(memory, call.classes);
+  const Stream* terms = to.gradient != nullptr ? to.gradient : to.diagonal;
+  CrossEntropyRow<T> row(call, scratch, terms != nullptr ? Terms::output : Terms::scratch);
+  const auto locate = [](const RowCursor& cursor, const Stream* s) {
+    return s != nullptr ? cursor.of<T>(*s) : Row<T>{};
+  };
+  each_row(call, begin, end, [&](const RowCursor& cursor) {
+    const Row<T> gradient = locate(cursor, to.gradient), diagonal = locate(cursor, to.diagonal);
+    const Row<T> e_row = locate(cursor, terms);
+    const auto write_loss = [&](double v) {
+      if (call.row_loss != nullptr) {
+        call.row_loss[cursor.row()] = v;
+      } else if (to.loss != nullptr) {
+        set_one<T>(cursor.locate(*to.loss), v);
+      }
+    };
+    if (!row.read(cursor, e_row)) {
+      const T v = row.whole_row();
+      write_loss(static_cast<double>(v));
+      if (gradient) gradient.fill(call.classes, v);
+      if (diagonal) diagonal.fill(call.classes, v);
+      return;
+    }
+    const RowSummary<T>& s = row.summary();
+    const RowConstants<T> constants(s);
+    write_loss(row.loss(constants));
+    if (terms == nullptr) return;
+
+    const Target<T>& target = row.target();
+    const Wide<T> c = row.curvature();
+    Normalizer<T> probability(constants.sum, Wide<T>{1.0}), scaled(constants.sum, c);
+    const Factor<T> curvature(c);
+    const Wide<T> subtract = row.gradient_scale();
+    each_block(call.classes, e_row, s, scratch, probability,
+               [&](index_t k0, int n, T* e, auto move) {
+      if (diagonal) {
+        T* h = diagonal.data == e_row.data ? e : diagonal.open(k0, scratch.other);
+        each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
+          const V p = probability(move(part.load(e + k)));
+          part.store(curvature(variance(p)), h + k);
+        });
+        diagonal.put(k0, n, h);
+      }
+      if (!gradient) return;
+      scaled.move(scratch.exponents[k0 / block_size], s.base.exponent);
+      if (target.dense()) {
+        const Row<T> probabilities = cursor.of<T>(call.probabilities);
+        const T* t = probabilities ? probabilities.fetch(k0, n, scratch.other) : nullptr;
+        alignas(64) T tt[16];
+        for (int k = 0; k < n; k += 16) {
+          Lanes<T> low, v = target.lanes(t, k0, k, n, low);
+          for (int j = 0; j < Lanes<T>::registers; ++j) {
+            const Vec<double> s_hi(subtract.hi), s_lo(subtract.low());
+            v.d[j] = fma(v.d[j], s_hi, fma(v.d[j], s_lo, low.d[j] * s_hi));
+          }
+          v.store(tt, 16);
+          each_vector<T>(n - k < 16 ? n - k : 16, [&](int l, auto part) __attribute__((always_inline)) {
+            const V a = part.load(e + k + l);
+            part.store(scaled.minus(scaled.moves() ? scaled.moved(a) : a, V::load(tt + l)), e + k + l);
+          });
+        }
+      } else if (scaled.moves()) {
+        each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
+          part.store(scaled(scaled.moved(part.load(e + k))), e + k);
+        });
+      } else {
+        each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
+          part.store(scaled(part.load(e + k)), e + k);
+        });
+      }
+      gradient.put(k0, n, e);
+    });
+    if (gradient) row.mend_gradient(gradient, constants);
+    if (diagonal) row.mend_diagonal(diagonal, constants);
+  });
+}
+
+inline const Stream* present(const Stream& s) { return s.data != nullptr ? &s : nullptr; }
+
+template <class T>
+void cross_entropy(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+  fused_cross_entropy<T>(call, begin, end, memory, {present(call.out[0]), nullptr, nullptr});
+}
+template <class T>
+void cross_entropy_grad(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+  fused_cross_entropy<T>(call, begin, end, memory, {nullptr, present(call.out[0]), nullptr});
+}
+template <class T>
+void cross_entropy_value_and_grad(const Call& call, index_t begin, index_t end,
+                                  void* memory) noexcept {
+  fused_cross_entropy<T>(call, begin, end, memory,
+                         {present(call.out[0]), present(call.out[1]), nullptr});
+}
+template <class T>
+void cross_entropy_grad_and_hess_diag(const Call& call, index_t begin, index_t end,
+                                      void* memory) noexcept {
+  fused_cross_entropy<T>(call, begin, end, memory,
+                         {nullptr, present(call.out[0]), present(call.out[1])});
+}
+template <class T>
+void cross_entropy_hessian_diag(const Call& call, index_t begin, index_t end,
+                                void* memory) noexcept {
+  fused_cross_entropy<T>(call, begin, end, memory, {nullptr, nullptr, present(call.out[0])});
+}
+
+}  // namespace SOFTLANE_ISA
+}  // namespace softlane

@@ -1,0 +1,164 @@
+// How a kernel walks an operand: row by row, and in a row block by block, each block as contiguous
+// elements of the compute type. Contiguous operands are used where they lie; others pass through a
+// block of scratch, so that no temporary grows with the number of rows or classes.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/call.hpp"
+
+namespace softlane {
+namespace SOFTLANE_ISA {
+
+inline constexpr int block_size = 1024;
+
+inline int block_length(index_t classes, index_t begin) {
+  return static_cast<int>(classes - begin < block_size ? classes - begin : block_size);
+}
+
+// A row of an operand.
+template <class T>
+struct Row {
+  char* data = nullptr;
+  index_t stride = 0;
+
+  explicit operator bool() const { return data != nullptr; }
+  bool contiguous() const {
+    return stride == static_cast<index_t>(sizeof(T)) &&
+           reinterpret_cast<std::uintptr_t>(data) % alignof(T) == 0;
+  }
+  T at(index_t k) const {
+    T v;
+    std::memcpy(&v, data + k * stride, sizeof v);
+    return v;
+  }
+  void set(index_t k, T v) const { std::memcpy(data + k * stride, &v, sizeof v); }
+
+  const T* fetch(index_t begin, int n, T* scratch) const {
+    if (contiguous()) return reinterpret_cast<const T*>(data) + begin;
+    for (int k = 0; k < n; ++k) scratch[k] = at(begin + k);
+    return scratch;
+  }
+  // Where to write a block; put() brings it home.
+  T* open(index_t begin, T* scratch) const {
+    return contiguous() ? reinterpret_cast<T*>(data) + begin : scratch;
+  }
+  void put(index_t begin, int n, const T* block) const {
+    if (data == nullptr || contiguous()) return;
+    for (int k = 0; k < n; ++k) set(begin + k, block[k]);
+  }
+  void fill(index_t classes, T v) const {
+    for (index_t k = 0; k < classes; ++k) set(k, v);
+  }
+};
+
+// The position in the row space, kept as an odometer so that a step costs no division.
+class RowCursor {
+ public:
+  RowCursor(const RowSpace& space, index_t begin) : space_(space), row_(begin) {
+    for (int d = space.ndim - 1; d >= 0; --d) {
+      index_[d] = begin % space.shape[d];
+      begin /= space.shape[d];
+    }
+  }
+  index_t row() const { return row_; }
+  char* locate(const Stream& s) const {
+    char* p = s.data;
+    for (int d = 0; d < space_.ndim; ++d) p += index_[d] * s.row_stride[d];
+    return p;
+  }
+  template <class T>
+  Row<T> of(const Stream& s) const {
+    return s.data == nullptr ? Row<T>{} : Row<T>{locate(s), s.class_stride};
+  }
+  void advance() {
+    ++row_;
+    for (int d = space_.ndim - 1; d >= 0; --d) {
+      if (++index_[d] < space_.shape[d]) return;
+      index_[d] = 0;
+    }
+  }
+
+ private:
+  const RowSpace& space_;
+  index_t row_;
+  index_t index_[max_dims];
+};
+
+// A vector's worth of a block: whole, or the first n lanes of it. One body serves both.
+template <class V>
+struct Whole {
+  V load(const typename V::Scalar* p, typename V::Scalar = 0) const { return V::load(p); }
+  void store(V v, typename V::Scalar* p) const { v.store(p); }
+};
+template <class V>
+struct First {
+  int n;
+  V load(const typename V::Scalar* p, typename V::Scalar fill = 0) const {
+    return V::load_first(p, n, fill);
+  }
+  void store(V v, typename V::Scalar* p) const { v.store_first(p, n); }
+};
+
+// body(k, chunk) for k = 0, lanes, 2 lanes, ...
+template <class T, class Body>
+inline __attribute__((always_inline)) void each_vector(int n, Body body) {
+  using V = Vec<T>;
+  int k = 0;
+  for (; k + V::lanes <= n; k += V::lanes) body(k, Whole<V>{});
+  if (k < n) body(k, First<V>{n - k});
+}
+
+// body(k, doubles) for k = 0, 16, 32, ...: 16 lanes as float64, absent ones zero.
+template <class T>
+struct Lanes {
+  static constexpr int vectors = 16 / Vec<T>::lanes;
+  static constexpr int registers = 16 / Vec<double>::lanes;
+  Vec<double> d[registers];
+
+  static Lanes load(const float* p) {
+    Lanes v;
+    constexpr int step = Vec<float>::lanes;
+    for (int j = 0; j < 16 / step; ++j) {
+      widen(Vec<float>::load(p + j * step), v.d + j * registers * step / 16);
+    }
+    return v;
+  }
+  static Lanes load(const double* p) {
+    Lanes v;
+    for (int j = 0; j < registers; ++j) v.d[j] = Vec<double>::load(p + j * Vec<double>::lanes);
+    return v;
+  }
+  static Lanes load(const float* p, int n) {
+    Lanes v;
+    constexpr int step = Vec<float>::lanes;
+    for (int j = 0; j < 16 / step; ++j) {
+      widen(Vec<float>::load_first(p + j * step, n - j * step, 0), v.d + j * registers * step / 16);
+    }
+    return v;
+  }
+  static Lanes load(const double* p, int n) {
+    Lanes v;
+    constexpr int step = Vec<double>::lanes;
+    for (int j = 0; j < registers; ++j) {
+      v.d[j] = Vec<double>::load_first(p + j * step, n - j * step, 0);
+    }
+    return v;
+  }
+  void store(float* p, int n) const {
+    constexpr int step = Vec<float>::lanes;
+    for (int j = 0; j < 16 / step; ++j) {
+      Vec<float> v;
+      narrow(d + j * registers * step / 16, v);
+      v.store_first(p + j * step, n - j * step);
+    }
+  }
+  void store(double* p, int n) const {
+    constexpr int step = Vec<double>::lanes;
+    for (int j = 0; j < registers; ++j) d[j].store_first(p + j * step, n - j * step);
+  }
+};
+
+}  // namespace SOFTLANE_ISA
+}  // namespace softlane

@@ -1,0 +1,33 @@
+// All kernels for one instruction set: the build compiles this file once for each.
+#include "simd/simd.hpp"
+// The mathematics is written against that vocabulary.
+#include "dispatch/dispatch.hpp"
+#include "kernels/curvature.hpp"
+
+namespace softlane {
+namespace SOFTLANE_ISA {
+
+#define SOFTLANE_TABLE_QUOTE_(x) #x
+#define SOFTLANE_TABLE_QUOTE(x) SOFTLANE_TABLE_QUOTE_(x)
+
+// In the order of Operation.
+#define SOFTLANE_TABLE_ROW(T)                                                                   \
+  {                                                                                             \
+    softmax<T>, log_softmax<T>, logsumexp<T>, entropy<T>, cross_entropy<T>,                     \
+        cross_entropy_grad<T>, cross_entropy_value_and_grad<T>,                                 \
+        cross_entropy_grad_and_hess_diag<T>, cross_entropy_hessian<T>,                          \
+        cross_entropy_hessian_diag<T>, cross_entropy_hvp<T>, cross_entropy_hessian_solve<T>     \
+  }
+
+const KernelTable& table() {
+  static const KernelTable t = {SOFTLANE_TABLE_QUOTE(SOFTLANE_ISA),
+                                {SOFTLANE_TABLE_ROW(float), SOFTLANE_TABLE_ROW(double)}};
+  return t;
+}
+
+#undef SOFTLANE_TABLE_ROW
+#undef SOFTLANE_TABLE_QUOTE
+#undef SOFTLANE_TABLE_QUOTE_
+
+}  // namespace SOFTLANE_ISA
+}  // namespace softlane

@@ -1,0 +1,198 @@
+// exp relative to a base: e = exp(z) * 2^(top - N), where N is the base's exponent.
+//
+//   n = round(z log2(e)),  r = z - n ln2 in two steps (Cody and Waite 1980; the first is exact),
+//   e = P(r) * 2^(n - N + top)
+//
+// Rounding is by the magic number 1.5 * 2^p: adding it leaves n in the low bits (Hida and Briggs;
+// Muller et al., Handbook of Floating-Point Arithmetic). With top - N folded into the magic number the
+// low bits hold the biased exponent of the scale itself, so one shift makes it. Exponent field 0 is
+// the factor +0: arguments are clamped from below to the one whose field is exactly 0, so that -inf
+// and everything that cannot count gives an exact zero. `top` (the maximum's own field) leaves
+// room above the format's normal range: e is never subnormal, and no multiply meets a subnormal.
+//
+// Bound: exp_max_ulp in kernels/bounds.hpp, of P(r) on its reduced range.
+#pragma once
+
+#include "math/coefficients.hpp"
+#include "math/wide.hpp"
+
+namespace softlane {
+namespace SOFTLANE_ISA {
+
+template <class T>
+struct ExpRange;
+
+template <>
+struct ExpRange<float> {
+  static constexpr float magic = 0x1.8p23f;
+  static constexpr float top = 187;     // exponent field of the maximum: 2^60
+  static constexpr double bias = 127;
+  static constexpr float limit = 256;   // |max| up to here needs no shift
+  static constexpr float bottom = -386; // a block maximum below this counts nothing beside max >= -limit
+};
+
+template <>
+struct ExpRange<double> {
+  static constexpr double magic = 0x1.8p52;
+  static constexpr double top = 1173;     // 2^150
+  static constexpr double bias = 1023;
+  static constexpr double limit = 2048;
+  static constexpr double bottom = -2861;
+};
+
+// How a stored logit x becomes the argument of exp. In general that is argument(±x) * beta with
+// argument(a) = (a - shift) * unit and unit * beta = 1 / temperature; the common case is x itself, and
+// has its own type because the general one costs seven more operations of fifteen. Both give the
+// same bits where both apply.
+template <class T>
+struct Direct {
+  using V = Vec<T>;
+  static V sign(V x) { return x; }
+  static T sign(T x) { return x; }
+  static V argument(V a) { return a; }
+  static double argument(T a) { return static_cast<double>(a); }
+  static T slope() { return ExpConstants<T>::log2e; }
+  // r = z beta - n ln2 as hi + lo.
+  static V reduced(V z, V n, V& lo) {
+    lo = n * V(-ExpConstants<T>::ln2_lo);
+    return fnma(n, V(ExpConstants<T>::ln2_hi), z);
+  }
+  static constexpr double beta() { return 1; }
+  static constexpr double beta_low() { return 0; }
+};
+
+template <class T>
+struct Affine {
+  using V = Vec<T>;
+  T sign_bits = 0;  // -0.0 negates
+  T shift = 0, unit = 1;
+  double beta_hi = 1, beta_lo = 0;
+  T slope_ = ExpConstants<T>::log2e, beta_t = 1, beta_t_lo = 0;
+
+  Affine(bool negate, double temperature) : sign_bits(negate ? T(-0.0) : T(0.0)) {
+    // The reciprocal of an extreme temperature, and its low part, would leave T's normal range: half
+    // of its exponent goes to `unit`. Beyond 2^-250 a float32 row is at its limit: its smallest
+    // difference, 2^-149, over the temperature is more than exp can tell from infinity.
+    constexpr bool single = sizeof(T) == 4;
+    if (single && temperature < 0x1p-250) temperature = 0x1p-250;
+    if (single && temperature > 0x1p200) temperature = 0x1p200;
+    constexpr int usual = single ? 30 : 300;
+    if (temperature < pow2(-usual) || temperature > pow2(usual)) {
+      int e = 0;
+      while (temperature >= 2) temperature *= 0.5, ++e;
+      while (temperature < 1) temperature *= 2, --e;
+      unit = static_cast<T>(pow2(-(e / 2)));
+      temperature *= pow2(e - e / 2);
+    }
+    beta_hi = 1 / temperature;
+    beta_lo = fma1(-beta_hi, temperature, 1.0) / temperature;
+    beta_t = static_cast<T>(beta_hi);
+    beta_t_lo = static_cast<T>((beta_hi - static_cast<double>(beta_t)) + beta_lo);
+    slope_ = static_cast<T>(beta_hi * static_cast<double>(ExpConstants<T>::log2e));
+  }
+  Affine without_sign() const {
+    Affine m = *this;
+    m.sign_bits = 0;
+    return m;
+  }
+  V sign(V x) const { return x ^ V(sign_bits); }
+  T sign(T x) const { return __builtin_signbit(sign_bits) ? -x : x; }
+  V argument(V a) const { return (a - V(shift)) * V(unit); }
+  double argument(T a) const {
+    return (static_cast<double>(a) - static_cast<double>(shift)) * static_cast<double>(unit);
+  }
+  T slope() const { return slope_; }
+  V reduced(V z, V n, V& lo) const {
+    const V product = z * V(beta_t);
+    const V lost = fma(z, V(beta_t), V(T(0)) - product);
+    lo = fma(z, V(beta_t_lo), fnma(n, V(ExpConstants<T>::ln2_lo), lost));
+    return fnma(n, V(ExpConstants<T>::ln2_hi), product);
+  }
+  double beta() const { return beta_hi; }
+  double beta_low() const { return beta_lo; }
+};
+
+// The base of one block: its exponent N and what the vector loop needs of it.
+template <class T>
+struct Base {
+  T exponent = 0;  // N, an integer
+  T floor = 0;     // the lowest argument, whose exponent field is 0
+  T magic = 0;     // magic + top - N
+
+  Base() = default;
+  template <class Map>
+  Base(const Map& map, T block_max) {
+    using R = ExpRange<T>;
+    const double bottom = static_cast<double>(R::bottom) / map.beta();
+    double z = map.argument(block_max);
+    if (!(z > bottom)) z = bottom;
+    exponent = fma1(static_cast<T>(z), map.slope(), R::magic) - R::magic;
+    floor = static_cast<T>(static_cast<double>(exponent - R::top) * 0x1.62e42fefa39efp-1 /
+                           map.beta());
+    magic = R::magic + (R::top - exponent);
+  }
+};
+
+// P(r) = 1 + (r_hi + (r_lo + r^2 q(r))): r_hi is exact, so that e takes the roundings of that last
+// sum and its own, and hardly another. (r in one piece would save two operations of fifteen, and
+// cost a softmax 0.3 ULP: more than 2 in rare rows.)
+template <class T, class Map>
+inline Vec<T> exp_from_base(Vec<T> a, const Map& map, const Base<T>& base) {
+  using C = ExpConstants<T>;
+  using V = Vec<T>;
+  const V z = max(V(base.floor), map.argument(a));
+  const V t = fma(z, V(map.slope()), V(base.magic));
+  const V n = t - V(base.magic);
+  V r_lo;
+  const V r_hi = map.reduced(z, n, r_lo);
+  const V r = r_hi + r_lo;
+  V q = V(C::c[C::degree]);
+  for (int i = C::degree - 1; i >= 2; --i) q = fma(q, r, V(C::c[i]));
+  const V v = r_hi + fma(r * r, q, r_lo);
+  const V scale = exponent_field(t);
+  return fma(scale, v, scale);
+}
+
+// The same for one element, to the precision of Wide: the maximum's term, and a label's. Its error
+// would otherwise enter every quotient of the row a second time.
+template <class Map>
+inline Wide<float> exp_wide(float a, const Map& map, const Base<float>& base) {
+  using C = ExpConstants<double>;
+  using R = ExpRange<float>;
+  const double x = map.argument(a);
+  if (!(x > static_cast<double>(base.floor))) return {0.0};
+  const double z = x * map.beta();
+  const double n = fma1(z, C::log2e, ExpRange<double>::magic) - ExpRange<double>::magic;
+  const double r = fma1(-n, C::ln2_lo, fma1(-n, C::ln2_hi, z));
+  double p = C::c[C::degree];
+  for (int i = C::degree - 1; i >= 0; --i) p = fma1(p, r, C::c[i]);
+  const double field = n - static_cast<double>(base.exponent - R::top);
+  return {field > 0 ? p * pow2(static_cast<int>(field - R::bias)) : 0.0};
+}
+
+template <class Map>
+inline Wide<double> exp_wide(double a, const Map& map, const Base<double>& base) {
+  using C = ExpConstants<double>;
+  using R = ExpRange<double>;
+  const double x = map.argument(a);
+  if (!(x > base.floor)) return {0.0, 0.0};
+  const double z = x * map.beta();
+  const double z_low = fma1(x, map.beta(), -z) + x * map.beta_low();
+  const double n = fma1(z, C::log2e, R::magic) - R::magic;
+  const double r_hi = fma1(-n, C::ln2_hi, z);
+  const double r_lo = fma1(-n, C::ln2_lo, z_low);
+  const double r = r_hi + r_lo;
+  double q = C::c[C::degree];
+  for (int i = C::degree - 1; i >= 2; --i) q = fma1(q, r, C::c[i]);
+  // 1 + r_hi without error, then everything below its last bit.
+  const double one = 1 + r_hi;
+  const double low = (r_hi - (one - 1)) + fma1(r * r, q, r_lo);
+  const double p = one + low;
+  const double field = n - (base.exponent - R::top);
+  if (!(field > 0)) return {0.0, 0.0};
+  const double scale = pow2(static_cast<int>(field - R::bias));
+  return {p * scale, (low - (p - one)) * scale};
+}
+
+}  // namespace SOFTLANE_ISA
+}  // namespace softlane

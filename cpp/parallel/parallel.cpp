@@ -1,0 +1,108 @@
+#include "parallel/parallel.hpp"
+
+#include <atomic>
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+#include "dispatch/dispatch.hpp"
+
+#ifdef SOFTLANE_OPENMP
+#include <omp.h>
+#include <pthread.h>
+#endif
+
+namespace softlane {
+namespace {
+
+// Below this many elements a thread costs more than it saves.
+constexpr index_t elements_per_thread = 16000;
+constexpr std::size_t alignment = 64;
+
+int number_from(const char* variable) {
+  const char* text = std::getenv(variable);
+  const long n = text != nullptr ? std::strtol(text, nullptr, 10) : 0;
+  return n >= 1 && n <= 4096 ? static_cast<int>(n) : 0;
+}
+
+int default_threads() {
+  if (const int n = number_from("SOFTLANE_NUM_THREADS")) return n;
+#ifdef SOFTLANE_OPENMP
+  return omp_get_max_threads();  // reads OMP_NUM_THREADS, and the CPUs this process may use
+#else
+  return 1;
+#endif
+}
+
+std::atomic<int> threads{0};  // 0: not asked for yet
+
+// libgomp's workers do not survive a fork, and its child would wait for them for ever: a child
+// computes on its own thread.
+std::atomic<bool> forked{false};
+#ifdef SOFTLANE_OPENMP
+const int watch_fork = pthread_atfork(nullptr, nullptr, [] { forked.store(true); });
+#endif
+
+int threads_for(const Call& call) {
+  if (forked.load(std::memory_order_relaxed)) return 1;
+  const index_t per_row = call.operation == Operation::cross_entropy_hessian
+                              ? call.classes * call.classes
+                              : call.classes;
+  const double work = static_cast<double>(call.space.rows) * static_cast<double>(per_row);
+  const double useful = work / static_cast<double>(elements_per_thread);
+  index_t n = get_num_threads();
+  if (useful < static_cast<double>(n)) n = useful < 1 ? 1 : static_cast<index_t>(useful);
+  return static_cast<int>(n < call.space.rows ? n : call.space.rows);
+}
+
+struct Release {
+  void operator()(void* p) const { ::operator delete(p, std::align_val_t{alignment}); }
+};
+
+}  // namespace
+
+int get_num_threads() noexcept {
+  int n = threads.load(std::memory_order_relaxed);
+  if (n == 0) {
+    n = default_threads();
+    threads.store(n, std::memory_order_relaxed);
+  }
+  return n;
+}
+
+void set_num_threads(int n) noexcept { threads.store(n, std::memory_order_relaxed); }
+
+void run(const Call& call) {
+  const Kernel kernel = active_table().kernel[static_cast<int>(call.dtype)][static_cast<int>(call.operation)];
+  const int team = threads_for(call);
+  const std::size_t bytes = (scratch_bytes(call) + alignment - 1) / alignment * alignment;
+  constexpr std::size_t small = 32 * 1024;
+  if (team == 1 && bytes <= small) {
+    alignas(alignment) char scratch[small];
+    kernel(call, 0, call.space.rows, scratch);
+    return;
+  }
+  const std::unique_ptr<void, Release> scratch(
+      ::operator new(bytes * static_cast<std::size_t>(team), std::align_val_t{alignment}));
+  char* const memory = static_cast<char*>(scratch.get());
+  const index_t rows = call.space.rows;
+#ifdef SOFTLANE_OPENMP
+#pragma omp parallel for num_threads(team) schedule(static, 1) if (team > 1)
+#endif
+  for (int t = 0; t < team; ++t) {
+    const index_t begin = rows / team * t + (rows % team < t ? rows % team : t);
+    const index_t end = begin + rows / team + (t < rows % team ? 1 : 0);
+    kernel(call, begin, end, memory + static_cast<std::size_t>(t) * bytes);
+  }
+}
+
+double ordered_sum(const double* values, index_t n) noexcept {
+  if (n <= 8) {
+    double s = 0;
+    for (index_t k = 0; k < n; ++k) s += values[k];
+    return s;
+  }
+  return ordered_sum(values, n / 2) + ordered_sum(values + n / 2, n - n / 2);
+}
+
+}  // namespace softlane

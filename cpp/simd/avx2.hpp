@@ -1,0 +1,119 @@
+// Vec<T> on AVX2 with FMA. The vocabulary is described in simd.hpp.
+#pragma once
+
+#include <immintrin.h>
+
+namespace softlane {
+namespace avx2 {
+
+template <class T>
+struct Vec;
+
+template <>
+struct Vec<double> {
+  using Scalar = double;
+  struct Mask {
+    __m256d r;
+    explicit operator unsigned() const { return static_cast<unsigned>(_mm256_movemask_pd(r)); }
+  };
+  static constexpr int lanes = 4;
+  __m256d r;
+
+  Vec() = default;
+  Vec(__m256d v) : r(v) {}
+  Vec(double v) : r(_mm256_set1_pd(v)) {}
+
+  static Vec load(const double* p) { return _mm256_loadu_pd(p); }
+  void store(double* p) const { _mm256_storeu_pd(p, r); }
+  static __m256i first(int n) {
+    return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
+  }
+  static Vec load_first(const double* p, int n, double fill) {
+    const __m256i m = first(n);
+    return _mm256_blendv_pd(_mm256_set1_pd(fill), _mm256_maskload_pd(p, m),
+                            _mm256_castsi256_pd(m));
+  }
+  void store_first(double* p, int n) const { _mm256_maskstore_pd(p, first(n), r); }
+
+  friend Vec operator+(Vec a, Vec b) { return _mm256_add_pd(a.r, b.r); }
+  friend Vec operator-(Vec a, Vec b) { return _mm256_sub_pd(a.r, b.r); }
+  friend Vec operator*(Vec a, Vec b) { return _mm256_mul_pd(a.r, b.r); }
+  friend Vec operator/(Vec a, Vec b) { return _mm256_div_pd(a.r, b.r); }
+  friend Vec operator^(Vec a, Vec b) { return _mm256_xor_pd(a.r, b.r); }
+  friend Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_pd(a.r, b.r, c.r); }
+  friend Vec fnma(Vec a, Vec b, Vec c) { return _mm256_fnmadd_pd(a.r, b.r, c.r); }
+  friend Vec max(Vec a, Vec b) { return _mm256_max_pd(a.r, b.r); }
+  friend Mask greater(Vec a, Vec b) { return {_mm256_cmp_pd(a.r, b.r, _CMP_GT_OQ)}; }
+  friend Mask equal(Vec a, Vec b) { return {_mm256_cmp_pd(a.r, b.r, _CMP_EQ_OQ)}; }
+  friend Vec select(Mask m, Vec yes, Vec no) { return _mm256_blendv_pd(no.r, yes.r, m.r); }
+  friend Vec exponent_field(Vec t) {
+    return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(t.r), 52));
+  }
+  friend double reduce_max(Vec a) {
+    const __m128d m2 = _mm_max_pd(_mm256_castpd256_pd128(a.r), _mm256_extractf128_pd(a.r, 1));
+    return _mm_cvtsd_f64(_mm_max_pd(m2, _mm_unpackhi_pd(m2, m2)));
+  }
+  friend double reduce_add(Vec a) {
+    const __m128d s2 = _mm_add_pd(_mm256_castpd256_pd128(a.r), _mm256_extractf128_pd(a.r, 1));
+    return _mm_cvtsd_f64(_mm_add_pd(s2, _mm_unpackhi_pd(s2, s2)));
+  }
+};
+
+template <>
+struct Vec<float> {
+  using Scalar = float;
+  struct Mask {
+    __m256 r;
+    explicit operator unsigned() const { return static_cast<unsigned>(_mm256_movemask_ps(r)); }
+  };
+  static constexpr int lanes = 8;
+  __m256 r;
+
+  Vec() = default;
+  Vec(__m256 v) : r(v) {}
+  Vec(float v) : r(_mm256_set1_ps(v)) {}
+
+  static Vec load(const float* p) { return _mm256_loadu_ps(p); }
+  void store(float* p) const { _mm256_storeu_ps(p, r); }
+  static __m256i first(int n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  }
+  static Vec load_first(const float* p, int n, float fill) {
+    const __m256i m = first(n);
+    return _mm256_blendv_ps(_mm256_set1_ps(fill), _mm256_maskload_ps(p, m),
+                            _mm256_castsi256_ps(m));
+  }
+  void store_first(float* p, int n) const { _mm256_maskstore_ps(p, first(n), r); }
+
+  friend Vec operator+(Vec a, Vec b) { return _mm256_add_ps(a.r, b.r); }
+  friend Vec operator-(Vec a, Vec b) { return _mm256_sub_ps(a.r, b.r); }
+  friend Vec operator*(Vec a, Vec b) { return _mm256_mul_ps(a.r, b.r); }
+  friend Vec operator/(Vec a, Vec b) { return _mm256_div_ps(a.r, b.r); }
+  friend Vec operator^(Vec a, Vec b) { return _mm256_xor_ps(a.r, b.r); }
+  friend Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a.r, b.r, c.r); }
+  friend Vec fnma(Vec a, Vec b, Vec c) { return _mm256_fnmadd_ps(a.r, b.r, c.r); }
+  friend Vec max(Vec a, Vec b) { return _mm256_max_ps(a.r, b.r); }
+  friend Mask greater(Vec a, Vec b) { return {_mm256_cmp_ps(a.r, b.r, _CMP_GT_OQ)}; }
+  friend Mask equal(Vec a, Vec b) { return {_mm256_cmp_ps(a.r, b.r, _CMP_EQ_OQ)}; }
+  friend Vec select(Mask m, Vec yes, Vec no) { return _mm256_blendv_ps(no.r, yes.r, m.r); }
+  friend Vec exponent_field(Vec t) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(t.r), 23));
+  }
+  friend float reduce_max(Vec a) {
+    const __m128 m4 = _mm_max_ps(_mm256_castps256_ps128(a.r), _mm256_extractf128_ps(a.r, 1));
+    const __m128 m2 = _mm_max_ps(m4, _mm_movehl_ps(m4, m4));
+    return _mm_cvtss_f32(_mm_max_ps(m2, _mm_movehdup_ps(m2)));
+  }
+  friend void widen(Vec a, Vec<double>* d) {
+    d[0] = _mm256_cvtps_pd(_mm256_castps256_ps128(a.r));
+    d[1] = _mm256_cvtps_pd(_mm256_extractf128_ps(a.r, 1));
+  }
+  friend void narrow(const Vec<double>* d, Vec& a) {
+    a.r = _mm256_set_m128(_mm256_cvtpd_ps(d[1].r), _mm256_cvtpd_ps(d[0].r));
+  }
+};
+
+inline int first_set(unsigned mask) { return __builtin_ctz(mask); }
+
+}  // namespace avx2
+}  // namespace softlane

@@ -1,0 +1,111 @@
+// Vec<T> on AVX-512 (F, DQ, VL, BW). The vocabulary is described in simd.hpp.
+#pragma once
+
+#include <immintrin.h>
+
+namespace softlane {
+namespace avx512 {
+
+template <class T>
+struct Vec;
+
+template <>
+struct Vec<double> {
+  using Scalar = double;
+  using Mask = __mmask8;
+  static constexpr int lanes = 8;
+  __m512d r;
+
+  Vec() = default;
+  Vec(__m512d v) : r(v) {}
+  Vec(double v) : r(_mm512_set1_pd(v)) {}
+
+  static Vec load(const double* p) { return _mm512_loadu_pd(p); }
+  void store(double* p) const { _mm512_storeu_pd(p, r); }
+  static Mask first(int n) { return static_cast<Mask>(n >= lanes ? 0xff : n <= 0 ? 0 : (1 << n) - 1); }
+  static Vec load_first(const double* p, int n, double fill) {
+    return _mm512_mask_loadu_pd(_mm512_set1_pd(fill), first(n), p);
+  }
+  void store_first(double* p, int n) const { _mm512_mask_storeu_pd(p, first(n), r); }
+
+  friend Vec operator+(Vec a, Vec b) { return _mm512_add_pd(a.r, b.r); }
+  friend Vec operator-(Vec a, Vec b) { return _mm512_sub_pd(a.r, b.r); }
+  friend Vec operator*(Vec a, Vec b) { return _mm512_mul_pd(a.r, b.r); }
+  friend Vec operator/(Vec a, Vec b) { return _mm512_div_pd(a.r, b.r); }
+  friend Vec operator^(Vec a, Vec b) { return _mm512_xor_pd(a.r, b.r); }
+  friend Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_pd(a.r, b.r, c.r); }
+  friend Vec fnma(Vec a, Vec b, Vec c) { return _mm512_fnmadd_pd(a.r, b.r, c.r); }
+  friend Vec max(Vec a, Vec b) { return _mm512_max_pd(a.r, b.r); }
+  friend Mask greater(Vec a, Vec b) { return _mm512_cmp_pd_mask(a.r, b.r, _CMP_GT_OQ); }
+  friend Mask equal(Vec a, Vec b) { return _mm512_cmp_pd_mask(a.r, b.r, _CMP_EQ_OQ); }
+  friend Vec select(Mask m, Vec yes, Vec no) { return _mm512_mask_blend_pd(m, no.r, yes.r); }
+  friend Vec exponent_field(Vec t) {
+    return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(t.r), 52));
+  }
+  friend double reduce_max(Vec a) {
+    const __m256d m4 = _mm256_max_pd(_mm512_castpd512_pd256(a.r), _mm512_extractf64x4_pd(a.r, 1));
+    const __m128d m2 = _mm_max_pd(_mm256_castpd256_pd128(m4), _mm256_extractf128_pd(m4, 1));
+    return _mm_cvtsd_f64(_mm_max_pd(m2, _mm_unpackhi_pd(m2, m2)));
+  }
+  friend double reduce_add(Vec a) {
+    const __m256d s4 = _mm256_add_pd(_mm512_castpd512_pd256(a.r), _mm512_extractf64x4_pd(a.r, 1));
+    const __m128d s2 = _mm_add_pd(_mm256_castpd256_pd128(s4), _mm256_extractf128_pd(s4, 1));
+    return _mm_cvtsd_f64(_mm_add_pd(s2, _mm_unpackhi_pd(s2, s2)));
+  }
+};
+
+template <>
+struct Vec<float> {
+  using Scalar = float;
+  using Mask = __mmask16;
+  static constexpr int lanes = 16;
+  __m512 r;
+
+  Vec() = default;
+  Vec(__m512 v) : r(v) {}
+  Vec(float v) : r(_mm512_set1_ps(v)) {}
+
+  static Vec load(const float* p) { return _mm512_loadu_ps(p); }
+  void store(float* p) const { _mm512_storeu_ps(p, r); }
+  static Mask first(int n) {
+    return static_cast<Mask>(n >= lanes ? 0xffff : n <= 0 ? 0 : (1 << n) - 1);
+  }
+  static Vec load_first(const float* p, int n, float fill) {
+    return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), first(n), p);
+  }
+  void store_first(float* p, int n) const { _mm512_mask_storeu_ps(p, first(n), r); }
+
+  friend Vec operator+(Vec a, Vec b) { return _mm512_add_ps(a.r, b.r); }
+  friend Vec operator-(Vec a, Vec b) { return _mm512_sub_ps(a.r, b.r); }
+  friend Vec operator*(Vec a, Vec b) { return _mm512_mul_ps(a.r, b.r); }
+  friend Vec operator/(Vec a, Vec b) { return _mm512_div_ps(a.r, b.r); }
+  friend Vec operator^(Vec a, Vec b) { return _mm512_xor_ps(a.r, b.r); }
+  friend Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a.r, b.r, c.r); }
+  friend Vec fnma(Vec a, Vec b, Vec c) { return _mm512_fnmadd_ps(a.r, b.r, c.r); }
+  friend Vec max(Vec a, Vec b) { return _mm512_max_ps(a.r, b.r); }
+  friend Mask greater(Vec a, Vec b) { return _mm512_cmp_ps_mask(a.r, b.r, _CMP_GT_OQ); }
+  friend Mask equal(Vec a, Vec b) { return _mm512_cmp_ps_mask(a.r, b.r, _CMP_EQ_OQ); }
+  friend Vec select(Mask m, Vec yes, Vec no) { return _mm512_mask_blend_ps(m, no.r, yes.r); }
+  friend Vec exponent_field(Vec t) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(t.r), 23));
+  }
+  friend float reduce_max(Vec a) {
+    const __m256 m8 = _mm256_max_ps(_mm512_castps512_ps256(a.r), _mm512_extractf32x8_ps(a.r, 1));
+    const __m128 m4 = _mm_max_ps(_mm256_castps256_ps128(m8), _mm256_extractf128_ps(m8, 1));
+    const __m128 m2 = _mm_max_ps(m4, _mm_movehl_ps(m4, m4));
+    return _mm_cvtss_f32(_mm_max_ps(m2, _mm_movehdup_ps(m2)));
+  }
+  friend void widen(Vec a, Vec<double>* d) {
+    d[0] = _mm512_cvtps_pd(_mm512_castps512_ps256(a.r));
+    d[1] = _mm512_cvtps_pd(_mm512_extractf32x8_ps(a.r, 1));
+  }
+  friend void narrow(const Vec<double>* d, Vec& a) {
+    a.r = _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(d[0].r)),
+                             _mm512_cvtpd_ps(d[1].r), 1);
+  }
+};
+
+inline int first_set(unsigned mask) { return __builtin_ctz(mask); }
+
+}  // namespace avx512
+}  // namespace softlane

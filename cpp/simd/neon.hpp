@@ -1,0 +1,134 @@
+// Vec<T> on AArch64 Advanced SIMD. The vocabulary is described in simd.hpp.
+#pragma once
+
+#include <arm_neon.h>
+
+namespace softlane {
+namespace neon {
+
+template <class T>
+struct Vec;
+
+template <>
+struct Vec<double> {
+  using Scalar = double;
+  struct Mask {
+    uint64x2_t r;
+    explicit operator unsigned() const {
+      return static_cast<unsigned>((vgetq_lane_u64(r, 0) & 1) | (vgetq_lane_u64(r, 1) & 2));
+    }
+  };
+  static constexpr int lanes = 2;
+  float64x2_t r;
+
+  Vec() = default;
+  Vec(float64x2_t v) : r(v) {}
+  Vec(double v) : r(vdupq_n_f64(v)) {}
+
+  static Vec load(const double* p) { return vld1q_f64(p); }
+  void store(double* p) const { vst1q_f64(p, r); }
+  static Vec load_first(const double* p, int n, double fill) {
+    if (n >= lanes) return load(p);
+    Vec v(fill);
+    if (n > 0) v.r = vld1q_lane_f64(p, v.r, 0);
+    return v;
+  }
+  void store_first(double* p, int n) const {
+    if (n >= lanes) {
+      store(p);
+    } else if (n > 0) {
+      vst1q_lane_f64(p, r, 0);
+    }
+  }
+
+  friend Vec operator+(Vec a, Vec b) { return vaddq_f64(a.r, b.r); }
+  friend Vec operator-(Vec a, Vec b) { return vsubq_f64(a.r, b.r); }
+  friend Vec operator*(Vec a, Vec b) { return vmulq_f64(a.r, b.r); }
+  friend Vec operator/(Vec a, Vec b) { return vdivq_f64(a.r, b.r); }
+  friend Vec operator^(Vec a, Vec b) {
+    return vreinterpretq_f64_u64(
+        veorq_u64(vreinterpretq_u64_f64(a.r), vreinterpretq_u64_f64(b.r)));
+  }
+  friend Vec fma(Vec a, Vec b, Vec c) { return vfmaq_f64(c.r, a.r, b.r); }
+  friend Vec fnma(Vec a, Vec b, Vec c) { return vfmsq_f64(c.r, a.r, b.r); }
+  friend Vec max(Vec a, Vec b) { return vbslq_f64(vcgtq_f64(a.r, b.r), a.r, b.r); }
+  friend Mask greater(Vec a, Vec b) { return {vcgtq_f64(a.r, b.r)}; }
+  friend Mask equal(Vec a, Vec b) { return {vceqq_f64(a.r, b.r)}; }
+  friend Vec select(Mask m, Vec yes, Vec no) { return vbslq_f64(m.r, yes.r, no.r); }
+  friend Vec exponent_field(Vec t) {
+    return vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(t.r), 52));
+  }
+  friend double reduce_max(Vec a) {
+    return vgetq_lane_f64(max(a, Vec(vextq_f64(a.r, a.r, 1))).r, 0);
+  }
+  friend double reduce_add(Vec a) { return vgetq_lane_f64(a.r, 0) + vgetq_lane_f64(a.r, 1); }
+};
+
+template <>
+struct Vec<float> {
+  using Scalar = float;
+  struct Mask {
+    uint32x4_t r;
+    explicit operator unsigned() const {
+      const uint32x4_t bit = {1, 2, 4, 8};
+      return vaddvq_u32(vandq_u32(r, bit));
+    }
+  };
+  static constexpr int lanes = 4;
+  float32x4_t r;
+
+  Vec() = default;
+  Vec(float32x4_t v) : r(v) {}
+  Vec(float v) : r(vdupq_n_f32(v)) {}
+
+  static Vec load(const float* p) { return vld1q_f32(p); }
+  void store(float* p) const { vst1q_f32(p, r); }
+  static Vec load_first(const float* p, int n, float fill) {
+    if (n >= lanes) return load(p);
+    Vec v(fill);
+    if (n > 0) v.r = vld1q_lane_f32(p, v.r, 0);
+    if (n > 1) v.r = vld1q_lane_f32(p + 1, v.r, 1);
+    if (n > 2) v.r = vld1q_lane_f32(p + 2, v.r, 2);
+    return v;
+  }
+  void store_first(float* p, int n) const {
+    if (n >= lanes) return store(p);
+    if (n > 0) vst1q_lane_f32(p, r, 0);
+    if (n > 1) vst1q_lane_f32(p + 1, r, 1);
+    if (n > 2) vst1q_lane_f32(p + 2, r, 2);
+  }
+
+  friend Vec operator+(Vec a, Vec b) { return vaddq_f32(a.r, b.r); }
+  friend Vec operator-(Vec a, Vec b) { return vsubq_f32(a.r, b.r); }
+  friend Vec operator*(Vec a, Vec b) { return vmulq_f32(a.r, b.r); }
+  friend Vec operator/(Vec a, Vec b) { return vdivq_f32(a.r, b.r); }
+  friend Vec operator^(Vec a, Vec b) {
+    return vreinterpretq_f32_u32(
+        veorq_u32(vreinterpretq_u32_f32(a.r), vreinterpretq_u32_f32(b.r)));
+  }
+  friend Vec fma(Vec a, Vec b, Vec c) { return vfmaq_f32(c.r, a.r, b.r); }
+  friend Vec fnma(Vec a, Vec b, Vec c) { return vfmsq_f32(c.r, a.r, b.r); }
+  friend Vec max(Vec a, Vec b) { return vbslq_f32(vcgtq_f32(a.r, b.r), a.r, b.r); }
+  friend Mask greater(Vec a, Vec b) { return {vcgtq_f32(a.r, b.r)}; }
+  friend Mask equal(Vec a, Vec b) { return {vceqq_f32(a.r, b.r)}; }
+  friend Vec select(Mask m, Vec yes, Vec no) { return vbslq_f32(m.r, yes.r, no.r); }
+  friend Vec exponent_field(Vec t) {
+    return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(t.r), 23));
+  }
+  friend float reduce_max(Vec a) {
+    const Vec m = max(a, Vec(vextq_f32(a.r, a.r, 2)));
+    return vgetq_lane_f32(max(m, Vec(vextq_f32(m.r, m.r, 1))).r, 0);
+  }
+  friend void widen(Vec a, Vec<double>* d) {
+    d[0] = vcvt_f64_f32(vget_low_f32(a.r));
+    d[1] = vcvt_high_f64_f32(a.r);
+  }
+  friend void narrow(const Vec<double>* d, Vec& a) {
+    a.r = vcvt_high_f32_f64(vcvt_f32_f64(d[0].r), d[1].r);
+  }
+};
+
+inline int first_set(unsigned mask) { return __builtin_ctz(mask); }
+
+}  // namespace neon
+}  // namespace softlane

@@ -1,0 +1,74 @@
+// Vec<T> of one lane, in plain C++. The vocabulary is described in simd.hpp.
+//
+// Without hardware FMA each fma is a library call: slow, and the same bits.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+namespace softlane {
+namespace scalar {
+
+// Built-ins, not std::fma: an inline function of the library would be shared with the units that
+// are compiled for other instruction sets.
+inline double fma_scalar(double a, double b, double c) { return __builtin_fma(a, b, c); }
+inline float fma_scalar(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+
+template <class T>
+struct Vec {
+  using Scalar = T;
+  using Mask = bool;
+  static constexpr int lanes = 1;
+  T r;
+
+  Vec() = default;
+  Vec(T v) : r(v) {}
+
+  static Vec load(const T* p) { return *p; }
+  void store(T* p) const { *p = r; }
+  static Vec load_first(const T* p, int n, T fill) { return n > 0 ? *p : fill; }
+  void store_first(T* p, int n) const {
+    if (n > 0) *p = r;
+  }
+
+  friend Vec operator+(Vec a, Vec b) { return a.r + b.r; }
+  friend Vec operator-(Vec a, Vec b) { return a.r - b.r; }
+  friend Vec operator*(Vec a, Vec b) { return a.r * b.r; }
+  friend Vec operator/(Vec a, Vec b) { return a.r / b.r; }
+  friend Vec operator^(Vec a, Vec b) { return bits(a) ^ bits(b); }
+  friend Vec fma(Vec a, Vec b, Vec c) { return fma_scalar(a.r, b.r, c.r); }
+  friend Vec fnma(Vec a, Vec b, Vec c) { return fma_scalar(-a.r, b.r, c.r); }
+  friend Vec max(Vec a, Vec b) { return a.r > b.r ? a.r : b.r; }
+  friend Mask greater(Vec a, Vec b) { return a.r > b.r; }
+  friend Mask equal(Vec a, Vec b) { return a.r == b.r; }
+  friend Vec select(Mask m, Vec yes, Vec no) { return m ? yes : no; }
+  friend Vec exponent_field(Vec t) {
+    return static_cast<Bits>(bits(t) << (sizeof(T) == 4 ? 23 : 52));
+  }
+  friend T reduce_max(Vec a) { return a.r; }
+  friend T reduce_add(Vec a) { return a.r; }
+  friend void widen(Vec a, Vec<double>* d) { d[0] = static_cast<double>(a.r); }
+  friend void narrow(const Vec<double>* d, Vec& a) { a = static_cast<T>(d[0].r); }
+
+ private:
+  template <std::size_t Size, class Dummy = void>
+  struct BitsOf {
+    using type = std::uint64_t;
+  };
+  template <class Dummy>
+  struct BitsOf<4, Dummy> {
+    using type = std::uint32_t;
+  };
+  using Bits = typename BitsOf<sizeof(T)>::type;
+  Vec(Bits b) { std::memcpy(&r, &b, sizeof r); }
+  static Bits bits(Vec a) {
+    Bits b;
+    std::memcpy(&b, &a.r, sizeof b);
+    return b;
+  }
+};
+
+inline int first_set(unsigned mask) { return __builtin_ctz(mask); }
+
+}  // namespace scalar
+}  // namespace softlane

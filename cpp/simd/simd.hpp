@@ -1,0 +1,25 @@
+// The vector vocabulary. Each instruction set says it once, in its own header and namespace:
+//
+//   Vec<T>::lanes               how many elements
+//   load, store                 unaligned
+//   load_first, store_first     the first n lanes (n may be <= 0 or >= lanes); memory beyond is not
+//                               touched, lanes beyond take `fill`
+//   + - * / ^                   ^ acts on the bits
+//   fma(a, b, c), fnma          a*b + c and -(a*b) + c, rounded once
+//   max(a, b)                   a > b ? a : b, so that a NaN in b passes
+//   greater, equal -> Mask      false on NaN; unsigned(mask) has bit l for lane l
+//   select(mask, yes, no)
+//   exponent_field(t)           t's bits shifted left by the mantissa's width
+//   reduce_max, reduce_add      over lanes; the sum by halving: l with l + lanes/2, l + lanes/4, ...
+//   widen, narrow               Vec<float> to and from consecutive Vec<double>
+//
+// The build defines SOFTLANE_ISA; that namespace becomes `live` in this translation unit.
+#pragma once
+
+#define SOFTLANE_QUOTE_(x) #x
+#define SOFTLANE_QUOTE(x) SOFTLANE_QUOTE_(x)
+// clang-format off
+#include SOFTLANE_QUOTE(simd/SOFTLANE_ISA.hpp)
+// clang-format on
+#undef SOFTLANE_QUOTE
+#undef SOFTLANE_QUOTE_

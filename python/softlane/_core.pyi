@@ -1,0 +1,142 @@
+# The compiled module: every argument by position, every check inside. The public functions wrap it.
+from typing import Final
+
+from numpy.typing import ArrayLike
+
+from softlane._typing import Axis, FloatArray, FloatResult, OutPair, Reduction
+
+version: Final[str]
+
+def softmax(
+    x: ArrayLike, axis: Axis, temperature: float, out: FloatArray | None, /
+) -> FloatResult: ...
+def log_softmax(
+    x: ArrayLike, axis: Axis, temperature: float, out: FloatArray | None, /
+) -> FloatResult: ...
+def softmin(
+    x: ArrayLike, axis: Axis, temperature: float, out: FloatArray | None, /
+) -> FloatResult: ...
+def logsumexp(
+    x: ArrayLike, axis: Axis, keepdims: bool, out: FloatArray | None, /
+) -> FloatResult: ...
+def smooth_max(
+    x: ArrayLike, axis: Axis, temperature: float, keepdims: bool, out: FloatArray | None, /
+) -> FloatResult: ...
+def smooth_min(
+    x: ArrayLike, axis: Axis, temperature: float, keepdims: bool, out: FloatArray | None, /
+) -> FloatResult: ...
+def entropy(
+    x: ArrayLike,
+    axis: Axis,
+    temperature: float,
+    base: float | None,
+    keepdims: bool,
+    out: FloatArray | None,
+    /,
+) -> FloatResult: ...
+def cross_entropy(
+    logits: ArrayLike,
+    target: ArrayLike,
+    axis: Axis,
+    weight: ArrayLike | None,
+    sample_weight: ArrayLike | None,
+    label_smoothing: float,
+    ignore_index: int | None,
+    reduction: Reduction,
+    out: FloatArray | None,
+    /,
+) -> FloatResult: ...
+def cross_entropy_grad(
+    logits: ArrayLike,
+    target: ArrayLike,
+    axis: Axis,
+    weight: ArrayLike | None,
+    sample_weight: ArrayLike | None,
+    label_smoothing: float,
+    ignore_index: int | None,
+    reduction: Reduction,
+    out: FloatArray | None,
+    /,
+) -> FloatResult: ...
+def cross_entropy_value_and_grad(
+    logits: ArrayLike,
+    target: ArrayLike,
+    axis: Axis,
+    weight: ArrayLike | None,
+    sample_weight: ArrayLike | None,
+    label_smoothing: float,
+    ignore_index: int | None,
+    reduction: Reduction,
+    out: OutPair | None,
+    /,
+) -> tuple[FloatResult, FloatResult]: ...
+def cross_entropy_grad_and_hess_diag(
+    logits: ArrayLike,
+    target: ArrayLike,
+    axis: Axis,
+    weight: ArrayLike | None,
+    sample_weight: ArrayLike | None,
+    label_smoothing: float,
+    ignore_index: int | None,
+    reduction: Reduction,
+    out: OutPair | None,
+    /,
+) -> tuple[FloatResult, FloatResult]: ...
+def cross_entropy_hessian(
+    logits: ArrayLike,
+    target: ArrayLike | None,
+    axis: Axis,
+    weight: ArrayLike | None,
+    sample_weight: ArrayLike | None,
+    label_smoothing: float,
+    ignore_index: int | None,
+    reduction: Reduction,
+    out: FloatArray | None,
+    /,
+) -> FloatArray: ...
+def cross_entropy_hessian_diag(
+    logits: ArrayLike,
+    target: ArrayLike | None,
+    axis: Axis,
+    weight: ArrayLike | None,
+    sample_weight: ArrayLike | None,
+    label_smoothing: float,
+    ignore_index: int | None,
+    reduction: Reduction,
+    out: FloatArray | None,
+    /,
+) -> FloatResult: ...
+def cross_entropy_hvp(
+    logits: ArrayLike,
+    vector: ArrayLike,
+    target: ArrayLike | None,
+    axis: Axis,
+    weight: ArrayLike | None,
+    sample_weight: ArrayLike | None,
+    label_smoothing: float,
+    ignore_index: int | None,
+    reduction: Reduction,
+    out: FloatArray | None,
+    /,
+) -> FloatResult: ...
+def cross_entropy_hessian_solve(
+    logits: ArrayLike,
+    rhs: ArrayLike,
+    damping: ArrayLike,
+    target: ArrayLike | None,
+    axis: Axis,
+    weight: ArrayLike | None,
+    sample_weight: ArrayLike | None,
+    label_smoothing: float,
+    ignore_index: int | None,
+    reduction: Reduction,
+    out: FloatArray | None,
+    /,
+) -> FloatResult: ...
+def get_num_threads() -> int: ...
+def set_num_threads(n: int, /) -> None: ...
+def active_isa() -> str: ...
+def available_isas() -> list[str]: ...
+def select_isa(name: str, /) -> None: ...
+def compiler() -> str: ...
+def max_ulp(name: str, dtype: str, /) -> float: ...

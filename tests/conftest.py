@@ -1,0 +1,37 @@
+"""Fixtures: every instruction set this CPU has, and the dtypes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+import softlane
+
+settings.register_profile("softlane", deadline=None, derandomize=True, database=None)
+settings.load_profile("softlane")
+
+
+@pytest.fixture(params=softlane.available_isas())
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The name of the instruction set that is live during the test."""
+    before = softlane.active_isa()
+    softlane._core.select_isa(request.param)
+    assert softlane.active_isa() == request.param
+    yield request.param
+    softlane._core.select_isa(before)
+
+
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request: pytest.FixtureRequest) -> np.dtype:
+    return np.dtype(request.param)
+
+
+@pytest.fixture(autouse=True)
+def keep_threads() -> Iterator[None]:
+    """A test may change the number of threads; the next one starts from where this one did."""
+    before = softlane.get_num_threads()
+    yield
+    softlane.set_num_threads(before)

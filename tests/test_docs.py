@@ -1,0 +1,144 @@
+"""The documentation is the specification: it is there, complete, and its examples run."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import softlane as sl
+
+ROOT = Path(__file__).parent.parent
+SETTINGS = {"get_num_threads", "set_num_threads", "num_threads", "active_isa", "available_isas"}
+MATHEMATICS = sorted(set(sl.__all__) - SETTINGS - {"__version__", "show_config"})
+MODULES = ["softlane"] + [
+    f"softlane.{m.name}" for m in pkgutil.iter_modules(sl.__path__) if m.name != "_core"
+]
+
+
+def _sections(function: Callable[..., Any]) -> list[str]:
+    return re.findall(r"^ *(\w[\w ]*)\n *-+$", inspect.getdoc(function) or "", re.MULTILINE)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples_give_what_they_show(module: str) -> None:
+    result = doctest.testmod(importlib.import_module(module))
+    assert result.failed == 0
+
+
+def test_there_are_examples_for_every_function() -> None:
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    for name in set(sl.__all__) - {"__version__"}:
+        found = finder.find(getattr(sl, name), name)
+        assert any(test.examples for test in found), name
+
+
+@pytest.mark.parametrize("name", MATHEMATICS)
+def test_docstrings_are_complete(name: str) -> None:
+    sections = _sections(getattr(sl, name))
+    for section in ("Parameters", "Returns", "Raises", "Examples", "References"):
+        assert section in sections, section
+    assert sections.index("Parameters") < sections.index("Returns") < sections.index("Raises")
+
+
+@pytest.mark.parametrize("name", sorted(SETTINGS))
+def test_settings_are_documented(name: str) -> None:
+    sections = _sections(getattr(sl, name))
+    assert "Examples" in sections
+    if inspect.signature(getattr(sl, name)).parameters:
+        assert {"Parameters", "Raises"} <= set(sections)
+    else:
+        assert "Returns" in sections
+
+
+@pytest.mark.parametrize("name", MATHEMATICS)
+def test_every_parameter_is_documented(name: str) -> None:
+    function = getattr(sl, name)
+    text = inspect.getdoc(function) or ""
+    section = text.split("Parameters\n----------\n", 1)[1].split("\n\nReturns\n", 1)[0]
+    documented = [
+        part.strip() for line in re.findall(r"^(\w[\w, ]*) : ", section, re.MULTILINE)
+        for part in line.split(",")
+    ]  # fmt: skip
+    assert documented == list(inspect.signature(function).parameters)
+
+
+SIGNATURES = {
+    "softmax": "(x, axis=-1, *, temperature=1.0, out=None)",
+    "log_softmax": "(x, axis=-1, *, temperature=1.0, out=None)",
+    "softmin": "(x, axis=-1, *, temperature=1.0, out=None)",
+    "logsumexp": "(x, axis=None, *, keepdims=False, out=None)",
+    "smooth_max": "(x, axis=None, *, temperature=1.0, keepdims=False, out=None)",
+    "smooth_min": "(x, axis=None, *, temperature=1.0, keepdims=False, out=None)",
+    "entropy": "(logits, axis=-1, *, temperature=1.0, base=None, keepdims=False, out=None)",
+    "one_hot": "(labels, num_classes, *, axis=-1, dtype=np.float32)",
+    **{
+        name: f"({arguments}, axis=-1, *, weight=None, sample_weight=None, label_smoothing=0.0, "
+        "ignore_index=None, reduction='none', out=None)"
+        for name, arguments in {
+            "cross_entropy": "logits, target",
+            "cross_entropy_grad": "logits, target",
+            "cross_entropy_value_and_grad": "logits, target",
+            "cross_entropy_grad_and_hess_diag": "logits, target",
+            "cross_entropy_hessian": "logits, target=None",
+            "cross_entropy_hessian_diag": "logits, target=None",
+            "cross_entropy_hvp": "logits, vector, target=None",
+            "cross_entropy_hessian_solve": "logits, rhs, damping, target=None",
+        }.items()
+    },
+}
+
+
+def _expected(text: str) -> list[tuple[str, Any, bool]]:
+    """Name, default and whether it is a keyword only, of a signature as written."""
+    import numpy as np
+
+    scope: dict[str, Any] = {"np": np}
+    exec(f"def f{text}: ...", scope)
+    return _shape(scope["f"])
+
+
+def _shape(function: Callable[..., Any]) -> list[tuple[str, Any, bool]]:
+    return [
+        (p.name, p.default, p.kind is p.KEYWORD_ONLY)
+        for p in inspect.signature(function).parameters.values()
+    ]
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_signatures_are_those_of_the_contract(name: str) -> None:
+    have = {entry[0]: entry for entry in _shape(getattr(sl, name))}
+    wanted = _expected(SIGNATURES[name])
+    # the contract may have more keywords than this list, never fewer, nor other defaults
+    assert [have[entry[0]] for entry in wanted] == wanted
+    assert all(e[2] for n, e in have.items() if n not in {w[0] for w in wanted})
+
+
+@pytest.mark.parametrize("name", sorted(set(sl.__all__) - {"__version__"}))
+def test_annotations_resolve(name: str) -> None:
+    hints = typing.get_type_hints(inspect.unwrap(getattr(sl, name)))
+    assert "return" in hints
+
+
+def test_the_readme_runs() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert blocks
+    scope: dict[str, Any] = {"__name__": "readme"}
+    for block in blocks:
+        if ">>>" in block:
+            parser = doctest.DocTestParser()
+            test = parser.get_doctest(block, scope, "README", "README.md", 0)
+            runner = doctest.DocTestRunner()
+            runner.run(test, clear_globs=False)
+            assert runner.summarize().failed == 0
+        else:
+            exec(compile(block, "README.md", "exec"), scope)

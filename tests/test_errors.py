@@ -1,0 +1,322 @@
+"""Bad input is the documented error, which names function and argument; nothing is written then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import softlane as sl
+
+Array = npt.NDArray[Any]
+
+X = np.arange(12.0).reshape(3, 4)
+Y = np.array([0, 3, 1])
+T = np.full((3, 4), 0.25)
+NAN_T = np.where(np.arange(12).reshape(3, 4) == 6, np.nan, T)
+NEGATIVE_T = np.where(np.arange(12).reshape(3, 4) == 6, -0.1, T)
+MASKED = np.ma.masked_array(X, X > 5)
+
+# every function with its obligatory arguments, as f(logits, **options)
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "softmax": sl.softmax,
+    "log_softmax": sl.log_softmax,
+    "softmin": sl.softmin,
+    "logsumexp": sl.logsumexp,
+    "smooth_max": sl.smooth_max,
+    "smooth_min": sl.smooth_min,
+    "entropy": sl.entropy,
+    "cross_entropy": lambda x, target=Y, **o: sl.cross_entropy(x, target, **o),
+    "cross_entropy_grad": lambda x, target=Y, **o: sl.cross_entropy_grad(x, target, **o),
+    "cross_entropy_value_and_grad": lambda x, target=Y, **o: sl.cross_entropy_value_and_grad(
+        x, target, **o
+    ),
+    "cross_entropy_grad_and_hess_diag": lambda x, target=Y, **o: (
+        sl.cross_entropy_grad_and_hess_diag(x, target, **o)
+    ),
+    "cross_entropy_hessian": lambda x, target=Y, **o: sl.cross_entropy_hessian(x, target, **o),
+    "cross_entropy_hessian_diag": lambda x, target=Y, **o: sl.cross_entropy_hessian_diag(
+        x, target, **o
+    ),
+    "cross_entropy_hvp": lambda x, target=Y, vector=X, **o: sl.cross_entropy_hvp(
+        x, vector, target, **o
+    ),
+    "cross_entropy_hessian_solve": lambda x, target=Y, rhs=X, damping=1.0, **o: (
+        sl.cross_entropy_hessian_solve(x, rhs, damping, target, **o)
+    ),
+}
+LOSSES = [n for n in FUNCTIONS if n.startswith("cross_entropy")]
+OTHERS = [n for n in FUNCTIONS if n not in LOSSES]
+WITH_TEMPERATURE = [n for n in OTHERS if n != "logsumexp"]
+PAIRS = ["cross_entropy_value_and_grad", "cross_entropy_grad_and_hess_diag"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A call with one bad argument, and the error that it should be."""
+
+    function: str
+    argument: str  # that the message names
+    error: type[Exception]
+    options: dict[str, Any]
+    x: Any = None
+    match: str | None = None
+
+    def __str__(self) -> str:
+        shown = {k: getattr(v, "dtype", v) for k, v in self.options.items()}
+        return f"{self.function}-{shown or getattr(self.x, 'dtype', type(self.x).__name__)}"
+
+    def call(self, **more: Any) -> Any:
+        return FUNCTIONS[self.function](X if self.x is None else self.x, **self.options, **more)
+
+
+def _logits_name(function: str) -> str:
+    return "logits" if function in (*LOSSES, "entropy") else "x"
+
+
+def _cases() -> list[Case]:
+    cases = []
+
+    def add(names: list[str], argument: str, error: type[Exception], values: list[Any],
+            match: str | None = None) -> None:  # fmt: skip
+        for name in names:
+            for value in values:
+                options = {argument: value}
+                cases.append(Case(name, argument, error, options, None, match))
+
+    for name in FUNCTIONS:
+        x_name = _logits_name(name)
+        for bad in (
+            X.astype(np.complex128), X.astype(np.longdouble), X.astype(object), X.astype(str),
+            X.astype("datetime64[s]"), X.astype("timedelta64[s]"), X.astype("S8"),
+            np.zeros((3, 4), [("a", "f4")]),
+        ):  # fmt: skip
+            cases.append(Case(name, x_name, TypeError, {}, bad, "float32.*float64"))
+        cases.append(Case(name, x_name, TypeError, {}, MASKED, "where="))
+        cases.append(Case(name, x_name, TypeError, {}, "text"))
+        cases.append(Case(name, x_name, TypeError, {}, np.array(None)))
+    add([*FUNCTIONS], "axis", np.exceptions.AxisError, [2, -3, 10, (0, 2), (-3,), 2**70], "axis")
+    add([*FUNCTIONS], "axis", ValueError, [(0, 0), (0, -2), (1, -1)], "twice|repeat")
+    add([*FUNCTIONS], "axis", TypeError, [1.0, "0", (0.5,), [[0]]])
+    add(WITH_TEMPERATURE, "temperature", ValueError, [0, 0.0, -1.0, np.nan, np.inf, -np.inf])
+    add(WITH_TEMPERATURE, "temperature", TypeError, ["1", None, 1j, [1.0, 2.0]])
+    add(["entropy"], "base", ValueError, [0, -2, 1, np.nan, np.inf])
+    add(["entropy"], "base", TypeError, ["2"])
+    # targets
+    add(LOSSES, "target", TypeError, [Y.astype(bool), Y.astype(str), Y.astype(complex),
+                                      T.astype(bool), Y.astype("datetime64[s]")])  # fmt: skip
+    add(
+        LOSSES, "target", TypeError, [np.ma.masked_array(Y, [0, 1, 0])], "where=|sample_weight|mask"
+    )
+    add(LOSSES, "target", ValueError, [T.astype(int), np.zeros((3, 4), np.uint8)])
+    add(
+        LOSSES, "target", ValueError, [Y[:2], Y[:, None], np.zeros((3, 3)), T[:2], np.zeros(4, int)]
+    )
+    add(LOSSES, "target", ValueError, [NAN_T, NEGATIVE_T], r"target\[1, 2\]")
+    add(LOSSES, "target", ValueError, [np.full((3, 4), -np.inf)])
+    add(LOSSES, "target", IndexError, [np.array([0, 4, 1]), np.array([0, -1, 1])], r"target\[1\]")
+    add(LOSSES, "target", IndexError, [np.array([0, 1, 2**40])], r"target\[2\] is 1099511627776")
+    # the other options
+    add(LOSSES, "weight", ValueError, [np.ones(3), np.ones((3, 4)), 1.0, np.ones((1, 4))])
+    add(LOSSES, "weight", TypeError, [np.ones(4, complex), ["a"] * 4, np.ones(4).astype(object)])
+    add(LOSSES, "sample_weight", ValueError, [np.ones(4), np.ones((3, 4)), np.ones(2)])
+    add(LOSSES, "sample_weight", TypeError, [np.ones(3, complex), "a"])
+    add(LOSSES, "label_smoothing", ValueError, [-0.1, 1.1, np.nan, np.inf])
+    add(LOSSES, "label_smoothing", TypeError, ["0.1", None])
+    add(LOSSES, "ignore_index", TypeError, [1.5, "1"])
+    add(LOSSES, "reduction", ValueError, ["average", "", "Mean"])
+    add(LOSSES, "reduction", TypeError, [None, 1])
+    add(["cross_entropy_hvp"], "vector", ValueError, [X[:2], X[0], np.ones((2, 4, 3)), 1.0])
+    add(["cross_entropy_hvp"], "vector", TypeError, [X.astype(complex), MASKED, X.astype(str)])
+    solve = ["cross_entropy_hessian_solve"]
+    add(solve, "rhs", ValueError, [X[:2], X[0], 1.0])
+    add(solve, "rhs", TypeError, [X.astype(complex), X.astype(object)])
+    add(solve, "damping", ValueError, [0.0, -1.0, np.nan, np.inf, np.array([1.0, 0.0, 1.0]),
+                                       np.ones(4), np.ones((3, 4))])  # fmt: skip
+    add(solve, "damping", TypeError, ["1", 1j])
+    for name in ("cross_entropy_hessian", "cross_entropy_hessian_diag", "cross_entropy_hvp",
+                 "cross_entropy_hessian_solve"):  # fmt: skip
+        options = {"target": None, "weight": np.ones(4)}
+        cases.append(Case(name, "target", ValueError, options))
+    for name in ("cross_entropy", "cross_entropy_grad", *PAIRS):
+        cases.append(Case(name, "target", TypeError, {"target": None}))
+    return cases
+
+
+CASES = _cases()
+
+
+def _assert_error(case: Case, **more: Any) -> None:
+    with pytest.raises(case.error, match=case.match) as caught:
+        case.call(**more)
+    assert type(caught.value) is case.error
+    message = str(caught.value)
+    assert message.startswith(f"{case.function}: "), message
+    assert case.argument in message.split(": ", 1)[1], message
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_bad_input_is_the_documented_error(case: Case) -> None:
+    _assert_error(case)
+
+
+def _results(name: str) -> tuple[Array, ...]:
+    result = FUNCTIONS[name](X)
+    return tuple(np.asarray(r) for r in (result if isinstance(result, tuple) else (result,)))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_out_is_unchanged_after_an_error(case: Case) -> None:
+    outs = tuple(np.full(r.shape, -7.0) for r in _results(case.function))
+    with pytest.raises(case.error):
+        case.call(out=outs if len(outs) == 2 else outs[0])
+    assert all((out == -7).all() for out in outs)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_late_bad_label_leaves_out_unchanged(name: str) -> None:
+    x = np.zeros((50_000, 4))
+    labels = np.zeros(50_000, np.int64)
+    labels[-1] = 4
+    rows = {"vector": x} if name == "cross_entropy_hvp" else {}
+    rows = {"rhs": x} if name == "cross_entropy_hessian_solve" else rows
+    shapes = [r.shape for r in _results(name)]
+    outs = tuple(np.full((50_000, *s[1:]), -7.0) for s in shapes)
+    with pytest.raises(
+        IndexError, match=rf"^{name}: target\[49999\] is 4, but there are 4 classes"
+    ):
+        FUNCTIONS[name](x, target=labels, out=outs if len(outs) == 2 else outs[0], **rows)
+    assert all((out == -7).all() for out in outs)
+
+
+def test_the_message_of_the_contract() -> None:
+    with pytest.raises(IndexError) as caught:
+        sl.cross_entropy(np.zeros((5, 10)), [0, 1, 2, 12, 4])
+    assert str(caught.value).startswith("cross_entropy: target[3] is 12, but there are 10 classes")
+
+
+# --- out ----------------------------------------------------------------------------------------
+
+
+def _bad_outs(good: Array) -> list[tuple[type[Exception], Any]]:
+    read_only = good.copy()
+    read_only.flags.writeable = False
+    return [
+        (TypeError, good.astype(np.float32)),
+        (TypeError, good.astype(np.int64)),
+        (TypeError, good.astype(object)),
+        (TypeError, good.tolist()),
+        (TypeError, np.ma.masked_array(good)),
+        (ValueError, np.zeros((*good.shape, 1))),
+        (ValueError, np.zeros((1, *good.shape))),
+        (ValueError, np.zeros(tuple(n + 1 for n in good.shape) or (1,))),
+        (ValueError, read_only),
+    ]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_bad_out_is_an_error_and_is_unchanged(name: str) -> None:
+    goods = _results(name)
+    for position, good in enumerate(goods):
+        for error, bad in _bad_outs(np.full(good.shape, -7.0)):
+            outs: list[Any] = [np.full(r.shape, -7.0) for r in goods]
+            outs[position] = bad
+            given = tuple(outs) if len(goods) == 2 else bad
+            with pytest.raises(error) as caught:
+                FUNCTIONS[name](X, out=given)
+            assert type(caught.value) is error
+            message = str(caught.value)
+            assert message.startswith(f"{name}: "), message
+            assert "out" in message.split(": ", 1)[1], message
+            for out in outs:
+                if isinstance(out, np.ndarray) and out.dtype != object:
+                    assert (out.size == 0) or (out == -7).all() or (out == 0).all()
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_out_of_two_results_is_a_pair(name: str) -> None:
+    good = [np.full(r.shape, -7.0) for r in _results(name)]
+    for error, bad in ((TypeError, good[1]), (ValueError, (good[0],)), (ValueError, (*good, None)),
+                       (TypeError, 3)):  # fmt: skip
+        with pytest.raises(error, match=f"^{name}: out") as caught:
+            FUNCTIONS[name](X, out=bad)
+        assert type(caught.value) is error
+    assert all((g == -7).all() for g in good)
+
+
+def test_two_outs_may_not_share_memory() -> None:
+    shared = np.full((3, 4), -7.0)
+    for second in (shared, shared[::-1]):
+        with pytest.raises(ValueError, match="^cross_entropy_grad_and_hess_diag: out"):
+            sl.cross_entropy_grad_and_hess_diag(X, Y, out=(shared, second))
+    assert (shared == -7).all()
+
+
+# --- one_hot ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "argument", "call"),
+    [
+        (IndexError, "labels", lambda: sl.one_hot([0, 3], 3)),
+        (IndexError, "labels", lambda: sl.one_hot([0, -1], 3)),
+        (IndexError, "labels", lambda: sl.one_hot(np.array([2**64 - 1], np.uint64), 3)),
+        (TypeError, "labels", lambda: sl.one_hot([0.0, 1.0], 3)),
+        (TypeError, "labels", lambda: sl.one_hot([True], 3)),
+        (TypeError, "labels", lambda: sl.one_hot(["a"], 3)),
+        (TypeError, "labels", lambda: sl.one_hot(np.ma.masked_array([1]), 3)),
+        (TypeError, "num_classes", lambda: sl.one_hot([0], 3.0)),
+        (ValueError, "num_classes", lambda: sl.one_hot([0], -1)),
+        (np.exceptions.AxisError, "axis", lambda: sl.one_hot([0], 3, axis=2)),
+    ],
+)
+def test_one_hot_errors(error: type[Exception], argument: str, call: Callable[[], Any]) -> None:
+    with pytest.raises(error) as caught:
+        call()
+    assert type(caught.value) is error
+    assert str(caught.value).startswith("one_hot: ")
+    assert argument in str(caught.value)
+
+
+# --- sizes that cannot be -----------------------------------------------------------------------
+
+
+def test_a_hessian_that_cannot_be_addressed_is_an_error() -> None:
+    one = np.zeros(1)
+    wide = np.lib.stride_tricks.as_strided(one, (1, 2**33), (0, 0))
+    with pytest.raises((ValueError, MemoryError), match="^cross_entropy_hessian: "):
+        sl.cross_entropy_hessian(wide)
+    many = np.lib.stride_tricks.as_strided(one, (2**30, 2**20), (0, 0))
+    with pytest.raises((ValueError, MemoryError), match="^cross_entropy_hessian: "):
+        sl.cross_entropy_hessian(many)
+
+
+def test_a_result_that_does_not_fit_in_memory_is_a_memory_error() -> None:
+    huge = np.broadcast_to(np.float64(1), (2**48, 8))
+    for name in ("softmax", "log_softmax"):
+        with pytest.raises(MemoryError, match=f"^{name}: "):
+            FUNCTIONS[name](huge)
+
+
+# --- calls --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_options_are_keywords_only(name: str) -> None:
+    with pytest.raises(TypeError, match=name):
+        FUNCTIONS[name](X, unknown=1)
+    if name in OTHERS:
+        with pytest.raises(TypeError, match=name):
+            FUNCTIONS[name](X, -1, 1.0)
+
+
+def test_the_next_call_after_an_error_is_right() -> None:
+    wanted = sl.softmax(X)
+    for case in CASES[:40]:
+        with pytest.raises(case.error):
+            case.call()
+        assert sl.softmax(X).tobytes() == wanted.tobytes()

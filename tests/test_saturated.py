@@ -1,0 +1,117 @@
+"""The cases in which the usual formulas are wrong, one by one, to the last digits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import oracle
+import pytest
+from oracle import Rows, ulp_error
+
+import softlane as sl
+
+
+def _assert_exact(bound: str, got: Any, exact: Any, dtype: np.dtype) -> None:
+    error = ulp_error(got, exact, dtype).max()
+    assert error <= sl._core.max_ulp(bound, dtype.name), f"{error} ULP"
+
+
+def _digits(value: float) -> str:
+    return f"{float(value):.3e}"
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.skipif(not oracle.wide_enough, reason="needs a long double of 64 bits")
+@pytest.mark.parametrize("scale", [1, 10, 30])
+def test_softmax_of_wide_inputs_keeps_its_digits(dtype: np.dtype, scale: int) -> None:
+    x = (np.random.default_rng(1).standard_normal((500, 100)) * scale).astype(dtype)
+    _assert_exact("softmax", sl.softmax(x), Rows(x).softmax(), dtype)
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.skipif(not oracle.wide_enough, reason="needs a long double of 64 bits")
+def test_softmax_of_a_million_classes_keeps_its_digits(dtype: np.dtype) -> None:
+    x = np.random.default_rng(2).standard_normal((1, 1_000_000)).astype(dtype)
+    _assert_exact("softmax", sl.softmax(x), Rows(x).softmax(), dtype)
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("gap", [10, 17, 20, 40, 80])
+def test_log_softmax_at_a_confident_maximum_is_not_zero(dtype: np.dtype, gap: int) -> None:
+    x = np.array([gap, 0, -3], dtype)
+    got = sl.log_softmax(x)
+    assert got[0] < 0
+    _assert_exact("log_softmax", got, oracle.log_softmax_row(x), dtype)
+
+
+@pytest.mark.usefixtures("isa")
+def test_loss_of_logits_17_0_at_label_0_is_not_zero(dtype: np.dtype) -> None:
+    x = np.array([17, 0], dtype)
+    got = sl.cross_entropy(x, 0)
+    assert _digits(got) == "4.140e-08"
+    _assert_exact("loss", got, oracle.loss_row(x, 0), dtype)
+
+
+@pytest.mark.usefixtures("isa")
+def test_gradient_at_the_label_of_logits_40_0_is_not_zero(dtype: np.dtype) -> None:
+    x = np.array([40, 0], dtype)
+    got = sl.cross_entropy_grad(x, 0)
+    assert [_digits(v) for v in got] == ["-4.248e-18", "4.248e-18"]
+    _assert_exact("gradient", got, oracle.gradient_row(x, 0), dtype)
+
+
+@pytest.mark.usefixtures("isa")
+def test_hessian_diagonal_of_logits_40_0_is_not_zero(dtype: np.dtype) -> None:
+    x = np.array([40, 0], dtype)
+    exact = oracle.hessian_row(x)
+    got = sl.cross_entropy_hessian_diag(x)
+    assert [_digits(v) for v in got] == ["4.248e-18", "4.248e-18"]
+    _assert_exact("hess_diag", got, [exact[0][0], exact[1][1]], dtype)
+    _assert_exact("hess_diag", sl.cross_entropy_grad_and_hess_diag(x, 0)[1], got * 1.0, dtype)
+    _assert_exact("hessian", sl.cross_entropy_hessian(x), exact, dtype)
+
+
+@pytest.mark.usefixtures("isa")
+def test_hvp_and_solve_of_logits_40_0_keep_their_digits(dtype: np.dtype) -> None:
+    x, v = np.array([40, 0], dtype), np.array([1, 3], dtype)
+    exact = oracle.hessian_row(x)
+    _assert_exact("hvp", sl.cross_entropy_hvp(x, v), oracle.hvp_row(exact, v), dtype)
+    got = sl.cross_entropy_hessian_solve(x, v, 2.0**-60)
+    _assert_exact("solve", got, oracle.solve_row(exact, v, 2.0**-60), dtype)
+
+
+@pytest.mark.usefixtures("isa")
+def test_entropy_of_a_confident_row_keeps_its_digits(dtype: np.dtype) -> None:
+    x = np.array([60, 0, 20], dtype)
+    _assert_exact("entropy", sl.entropy(x), oracle.entropy_row(x), dtype)
+
+
+@pytest.mark.usefixtures("isa")
+def test_softmax_over_a_long_axis_0_sums_to_one() -> None:
+    rows = 20_000_000
+    p = sl.softmax(np.zeros((rows, 2), np.float32), axis=0)
+    assert p.dtype == np.float32
+    # all entries are 1 / rows: their sum is off by what one of them is off, relatively
+    allowed = sl._core.max_ulp("softmax", "float32") * 2.0**-23
+    np.testing.assert_allclose(p.sum(0, dtype=np.float64), 1, rtol=allowed)
+    assert (p == p[0, 0]).all()
+
+
+@pytest.mark.usefixtures("isa")
+def test_unsigned_bytes_are_computed_as_float64() -> None:
+    x = np.array([1, 2, 3], np.uint8)
+    got = sl.softmax(x)
+    assert got.dtype == np.float64
+    assert got.tobytes() == sl.softmax([1.0, 2.0, 3.0]).tobytes()
+    _assert_exact("softmax", got, oracle.softmax_row([1, 2, 3]), np.dtype(np.float64))
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("integer", ["int8", "uint8", "int16", "int32", "uint64", "bool"])
+def test_integers_do_not_wrap_around(integer: str) -> None:
+    info = (0, 1) if integer == "bool" else (np.iinfo(integer).min, min(127, np.iinfo(integer).max))
+    x = np.array(info, integer)
+    as_float = x.astype(np.float64)
+    for function in (sl.softmax, sl.log_softmax, sl.logsumexp, sl.softmin, sl.smooth_min):
+        assert function(x).tobytes() == function(as_float).tobytes()
