@@ -72,8 +72,8 @@ py::object entropy(handle x, handle axis, handle temperature, handle base, handl
                    handle out) {
   const double t = parse_temperature("entropy", temperature);
   const double base_value = parse_entropy_base("entropy", base);
-  return reduce("entropy", "logits", Operation::entropy, Sign::plus, t, base_value, x, axis, keepdims,
-                out);
+  return reduce("entropy", "logits", Operation::entropy, Sign::plus, t, base_value, x, axis,
+                keepdims, out);
 }
 
 }  // namespace softlane::bindings

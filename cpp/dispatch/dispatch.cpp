@@ -100,7 +100,8 @@ void select_isa(const std::string& name) {
       return;
     }
   }
-  std::string message = "instruction set '" + name + "' is unknown or not supported here; available:";
+  std::string message =
+      "instruction set '" + name + "' is unknown or not supported here; available:";
   for (const std::string& isa : available_isas()) message += " " + isa;
   throw std::invalid_argument(message);
 }

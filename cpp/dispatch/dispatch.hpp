@@ -12,7 +12,7 @@ namespace softlane {
 using Kernel = void (*)(const Call&, index_t begin, index_t end, void* scratch) noexcept;
 
 struct KernelTable {
-  const char* isa;  // "avx512", "avx2", "neon", "scalar"
+  const char* isa;                                       // "avx512", "avx2", "neon", "scalar"
   Kernel kernel[2][static_cast<int>(Operation::count)];  // by Dtype, Operation
 };
 

@@ -10,17 +10,15 @@ struct Bound {
 };
 
 inline constexpr Bound max_ulp[] = {
-    {"exp", 1, 1},            // the vector kernel's P(r) on its reduced range
-    {"softmax", 2, 2},        // e_k / S
-    {"log_softmax", 2, 2},    // (x_k - max) - log1p(T / e*)
-    {"logsumexp", 1, 1.5},    // in ULP of max(|max|, |result|)
-    {"entropy", 2, 2},
-    {"loss", 2, 2},
-    {"gradient", 2, 2},       // of max(W p, w t) where the target is not a label
-    {"hess_diag", 4, 4},      // a product of two probabilities
-    {"hessian", 4, 4},
-    {"hvp", 4, 4},            // relative to the sum of the terms' absolute values
-    {"solve", 4, 4},          // likewise
+    {"exp", 1, 1},          // the vector kernel's P(r) on its reduced range
+    {"softmax", 2, 2},      // e_k / S
+    {"log_softmax", 2, 2},  // (x_k - max) - log1p(T / e*)
+    {"logsumexp", 1, 1.5},  // in ULP of max(|max|, |result|)
+    {"entropy", 2, 2},     {"loss", 2, 2},
+    {"gradient", 2, 2},                    // of max(W p, w t) where the target is not a label
+    {"hess_diag", 4, 4},                   // a product of two probabilities
+    {"hessian", 4, 4},     {"hvp", 4, 4},  // relative to the sum of the terms' absolute values
+    {"solve", 4, 4},                       // likewise
 };
 
 }  // namespace softlane

@@ -57,26 +57,30 @@ struct Call {
   RowSpace space;
 
   Stream logits;
-  bool negate = false;       // compute on -logits (softmin, smooth_min); a reduction is negated back
+  bool negate = false;  // compute on -logits (softmin, smooth_min); a reduction is negated back
   double temperature = 1.0;  // finite, > 0
 
   // The target: exactly one of labels and probabilities for the losses; neither means W = 1.
-  const std::int64_t* labels = nullptr;  // one a row, in C order of the row space, within [0, classes)
+  const std::int64_t* labels =
+      nullptr;  // one a row, in C order of the row space, within [0, classes)
   Stream probabilities;
   double label_smoothing = 0.0;
 
-  const double* weight = nullptr;     // one a class
-  const double* row_scale = nullptr;  // one a row, in C order; multiplies loss and derivatives; 0 leaves a row out
-  double scale = 1.0;                 // the same for all rows: 1 / (sum of weights) of reduction="mean"
-  double entropy_base = 0.0;          // of the logarithm; 0: nats
+  const double* weight = nullptr;  // one a class
+  const double* row_scale =
+      nullptr;         // one a row, in C order; multiplies loss and derivatives; 0 leaves a row out
+  double scale = 1.0;  // the same for all rows: 1 / (sum of weights) of reduction="mean"
+  double entropy_base = 0.0;  // of the logarithm; 0: nats
 
-  Stream vector;                    // of cross_entropy_hvp; the right-hand side of cross_entropy_hessian_solve
+  Stream vector;  // of cross_entropy_hvp; the right-hand side of cross_entropy_hessian_solve
   const double* damping = nullptr;  // one a row, in C order
 
   // Maps write rows of classes; reductions and losses one element a row (class_stride unused).
   // value_and_grad: loss, gradient. grad_and_hess_diag: gradient, diagonal. Either may be absent.
   Stream out[2];
-  double* row_loss = nullptr;  // for reductions: losses in float64, one a row in C order, scaled; then the loss stream is not written
+  // For reductions: losses in float64, one a row in C order, times row_scale but not scale; where it
+  // is given the loss stream is not written.
+  double* row_loss = nullptr;
 
   // May an output share memory with logits element for element (same data, same strides)?
   // Any other overlap has been copied away by the border.

@@ -91,9 +91,10 @@ void cross_entropy_hvp(const Call& call, index_t begin, index_t end, void* memor
       const Vec<double> base(block_factor(s, scratch, k0));
       for (int k = 0; k < n; k += 16) {
         alignas(64) T w[16] = {};
-        each_vector<T>(n - k < 16 ? n - k : 16, [&](int l, auto part) __attribute__((always_inline)) {
-          part.store(part.load(v + k + l) - origin, w + l);
-        });
+        each_vector<T>(n - k < 16 ? n - k : 16,
+                       [&](int l, auto part) __attribute__((always_inline)) {
+                         part.store(part.load(v + k + l) - origin, w + l);
+                       });
         const Lanes<T> e64 = Lanes<T>::load(e + k, n - k), w64 = Lanes<T>::load(w, n - k);
         for (int j = 0; j < Lanes<T>::registers; ++j) {
           means.add(j, e64.d[j] * base * reciprocal * w64.d[j]);

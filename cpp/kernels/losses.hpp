@@ -75,9 +75,9 @@ class CrossEntropyRow {
       // 1 - p of the maximum is T / S.
       const Wide<T> rest = w * quotient(summary_.tail, c.sum) * -1.0;
       const bool label_alone = y == top && !target_.dense();
-      const double value = label_alone ? rest.value()
+      const double value = label_alone            ? rest.value()
                            : summary_.confident() ? (st * target_.others(top) + rest).value()
-                                       : difference(summary_.top, top);
+                                                  : difference(summary_.top, top);
       gradient.set(top, static_cast<T>(value));
     }
   }
@@ -157,45 +157,47 @@ inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, vo
     Normalizer<T> probability(constants.sum, Wide<T>{1.0}), scaled(constants.sum, c);
     const Factor<T> curvature(c);
     const Wide<T> subtract = row.gradient_scale();
-    each_block(call.classes, e_row, s, scratch, probability,
-               [&](index_t k0, int n, T* e, auto move) {
-      if (diagonal) {
-        T* h = diagonal.data == e_row.data ? e : diagonal.open(k0, scratch.other);
-        each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
-          const V p = probability(move(part.load(e + k)));
-          part.store(curvature(variance(p)), h + k);
-        });
-        diagonal.put(k0, n, h);
-      }
-      if (!gradient) return;
-      scaled.move(scratch.exponents[k0 / block_size], s.base.exponent);
-      if (target.dense()) {
-        const Row<T> probabilities = cursor.of<T>(call.probabilities);
-        const T* t = probabilities ? probabilities.fetch(k0, n, scratch.other) : nullptr;
-        alignas(64) T tt[16];
-        for (int k = 0; k < n; k += 16) {
-          Lanes<T> low, v = target.lanes(t, k0, k, n, low);
-          for (int j = 0; j < Lanes<T>::registers; ++j) {
-            const Vec<double> s_hi(subtract.hi), s_lo(subtract.low());
-            v.d[j] = fma(v.d[j], s_hi, fma(v.d[j], s_lo, low.d[j] * s_hi));
+    each_block(
+        call.classes, e_row, s, scratch, probability, [&](index_t k0, int n, T* e, auto move) {
+          if (diagonal) {
+            T* h = diagonal.data == e_row.data ? e : diagonal.open(k0, scratch.other);
+            each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
+              const V p = probability(move(part.load(e + k)));
+              part.store(curvature(variance(p)), h + k);
+            });
+            diagonal.put(k0, n, h);
           }
-          v.store(tt, 16);
-          each_vector<T>(n - k < 16 ? n - k : 16, [&](int l, auto part) __attribute__((always_inline)) {
-            const V a = part.load(e + k + l);
-            part.store(scaled.minus(scaled.moves() ? scaled.moved(a) : a, V::load(tt + l)), e + k + l);
-          });
-        }
-      } else if (scaled.moves()) {
-        each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
-          part.store(scaled(scaled.moved(part.load(e + k))), e + k);
+          if (!gradient) return;
+          scaled.move(scratch.exponents[k0 / block_size], s.base.exponent);
+          if (target.dense()) {
+            const Row<T> probabilities = cursor.of<T>(call.probabilities);
+            const T* t = probabilities ? probabilities.fetch(k0, n, scratch.other) : nullptr;
+            alignas(64) T tt[16];
+            for (int k = 0; k < n; k += 16) {
+              Lanes<T> low, v = target.lanes(t, k0, k, n, low);
+              for (int j = 0; j < Lanes<T>::registers; ++j) {
+                const Vec<double> s_hi(subtract.hi), s_lo(subtract.low());
+                v.d[j] = fma(v.d[j], s_hi, fma(v.d[j], s_lo, low.d[j] * s_hi));
+              }
+              v.store(tt, 16);
+              each_vector<T>(
+                  n - k < 16 ? n - k : 16, [&](int l, auto part) __attribute__((always_inline)) {
+                    const V a = part.load(e + k + l);
+                    part.store(scaled.minus(scaled.moves() ? scaled.moved(a) : a, V::load(tt + l)),
+                               e + k + l);
+                  });
+            }
+          } else if (scaled.moves()) {
+            each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
+              part.store(scaled(scaled.moved(part.load(e + k))), e + k);
+            });
+          } else {
+            each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
+              part.store(scaled(part.load(e + k)), e + k);
+            });
+          }
+          gradient.put(k0, n, e);
         });
-      } else {
-        each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
-          part.store(scaled(part.load(e + k)), e + k);
-        });
-      }
-      gradient.put(k0, n, e);
-    });
     if (gradient) row.mend_gradient(gradient, constants);
     if (diagonal) row.mend_diagonal(diagonal, constants);
   });

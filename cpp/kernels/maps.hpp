@@ -1,7 +1,7 @@
 // softmax, log_softmax, logsumexp (and smooth_max), entropy.
 #pragma once
 
-#include "kernels/summary.hpp"
+#include "kernels/normalize.hpp"
 
 namespace softlane {
 namespace SOFTLANE_ISA {
@@ -36,7 +36,8 @@ inline void each_block(index_t classes, const Row<T>& terms, const RowSummary<T>
     if (classes > block_size) terms.fetch(begin, n, scratch.terms);
     normalize.move(scratch.exponents[begin / block_size], s.base.exponent);
     if (normalize.moves()) {
-      body(begin, n, e, [&](Vec<T> v) __attribute__((always_inline)) { return normalize.moved(v); });
+      body(begin, n, e,
+           [&](Vec<T> v) __attribute__((always_inline)) { return normalize.moved(v); });
     } else {
       body(begin, n, e, [](Vec<T> v) __attribute__((always_inline)) { return v; });
     }
@@ -177,7 +178,8 @@ void entropy(const Call& call, index_t begin, index_t end, void* memory) noexcep
     if (s.kind == RowKind::regular) {
       const RowConstants<T> c(s);
       const Wide<T> gap = quotient(s.tail_gap, c.sum);
-      const Wide<double> sum = c.log_ratio + Wide<double>{gap.value(), gap.low()} * summarize.map().beta();
+      const Wide<double> sum =
+          c.log_ratio + Wide<double>{gap.value(), gap.low()} * summarize.map().beta();
       value = quotient(sum, unit).value();
     }
     set_one<T>(cursor.locate(call.out[0]), value);

@@ -1,302 +1,18 @@
 // The summary of a row: its maximum, the exponent of its base, and the sum of all terms but the
-// maximum's own. Every operation stands on it.
-//
-// THE CANONICAL ORDER, which every traversal keeps, so that bits depend on the row's values alone:
-//   - blocks of 1024 elements, each with its own base exponent N_b = round(max_b log2 e);
-//   - in a block, element k is in lane l = k mod 16, step i = k / 16, quad g = i / 4;
-//   - the block's first maximum is the one in the lowest lane that holds it, there in the lowest
-//     step; its term counts as 0 here and is carried apart (`top`);
-//   - a quad is (e0 + e1) + (e2 + e3), in float64 like all that follows (a float32 addition here
-//     costs log_softmax 0.5 ULP);
-//   - a lane's 16 quads are added in float64 by halving: g with g + 8, + 4, + 2, + 1;
-//   - the 16 lanes likewise: l with l + 8, + 4, + 2, + 1;
-//   - float64 rows carry the rounding of every one of these additions (Knuth's two-sum);
-//   - blocks are merged in order, moved to the larger base by a power of two.
-// Absent elements are +0 terms, which change nothing: a -inf appended leaves every bit alone.
+// maximum's own, in the canonical order (block.hpp). Every operation stands on it.
 #pragma once
 
-#include "kernels/row.hpp"
-#include "math/exp.hpp"
-#include "math/log1p.hpp"
+#include "kernels/block.hpp"
 
 namespace softlane {
 namespace SOFTLANE_ISA {
 
-inline constexpr int quad_size = 64;                         // elements: 4 steps of 16 lanes
-inline constexpr int max_quads = block_size / quad_size;     // 16
-
-// Largest element of a block, its lane, and the quad of that lane which has it.
-template <class T>
-struct BlockMax {
-  T value;
-  int lane = 0, quad = 0;
+enum class RowKind : std::uint8_t {
+  regular,
+  has_nan,
+  all_negative_infinity,
+  has_positive_infinity
 };
-
-template <class T>
-struct BlockSummary {
-  T max;
-  double argument;     // map.argument(max)
-  Base<T> base;
-  Wide<T> top, tail;   // relative to the base
-  T rounded_top;       // the maximum's term as the output has it
-  Wide<T> tail_gap;    // sum of e_k (argument - argument of x_k); entropy alone asks for it
-  int argmax;          // within the block
-};
-
-// body(quad, offset, chunk maker) over a block's quads: full ones take whole vectors, the last one
-// the lanes that exist.
-template <class T>
-struct QuadChunk {
-  int left;  // elements from the quad's begin to the block's end
-  First<Vec<T>> at(int offset) const { return {left - offset}; }
-};
-template <class T>
-struct FullQuad {
-  Whole<Vec<T>> at(int) const { return {}; }
-};
-
-inline void to_double(Vec<double> v, Vec<double>* d) { d[0] = v; }
-inline void to_double(Vec<float> v, Vec<double>* d) { widen(v, d); }
-
-template <class T>
-constexpr T negative_infinity() {
-  return -static_cast<T>(__builtin_inf());
-}
-
-template <class T, class Map>
-inline BlockMax<T> block_max(const T* x, int n, const Map& map) {
-  using V = Vec<T>;
-  constexpr int vectors = 16 / V::lanes;
-  V best[vectors], where[vectors];
-  for (int j = 0; j < vectors; ++j) {
-    best[j] = V(negative_infinity<T>());
-    where[j] = V(T(0));
-  }
-  auto quad = [&](int g, auto part) __attribute__((always_inline)) {
-    const T* q = x + g * quad_size;
-    const T fill = map.sign(negative_infinity<T>());
-    for (int j = 0; j < vectors; ++j) {
-      V a[4];
-      for (int i = 0; i < 4; ++i) {
-        const int offset = i * 16 + j * V::lanes;
-        a[i] = map.sign(part.at(offset).load(q + offset, fill));
-      }
-      const V m = max(max(a[0], a[1]), max(a[2], a[3]));
-      where[j] = select(greater(m, best[j]), V(static_cast<T>(g)), where[j]);
-      best[j] = max(m, best[j]);
-    }
-  };
-  const int full = n / quad_size;
-  for (int g = 0; g < full; ++g) quad(g, FullQuad<T>{});
-  if (n % quad_size != 0) quad(full, QuadChunk<T>{n - full * quad_size});
-
-  V all = best[0];
-  for (int j = 1; j < vectors; ++j) all = max(best[j], all);
-  BlockMax<T> result{reduce_max(all)};
-  for (int j = 0; j < vectors; ++j) {
-    const unsigned hit = static_cast<unsigned>(equal(best[j], V(result.value)));
-    if (hit != 0) {
-      const int l = first_set(hit);
-      T quads[V::lanes];
-      where[j].store(quads);
-      result.lane = j * V::lanes + l;
-      result.quad = static_cast<int>(quads[l]);
-      break;
-    }
-  }
-  return result;
-}
-
-// A vector of partial sums: float64 for float32 rows, and what the additions rounded away beside it
-// for float64 rows. Without it a row whose sum is one large term and many small ones would lose up
-// to an ULP at each of ten levels.
-template <class T>
-struct Partial;
-
-template <>
-struct Partial<float> {
-  using D = Vec<double>;
-  static constexpr int parts = 1;
-  D hi;
-
-  static Partial load(const double* p) { return {D::load(p)}; }
-  void store(double* p) const { hi.store(p); }
-  friend Partial operator+(Partial a, Partial b) { return {a.hi + b.hi}; }
-  static Wide<float> last(const double* p) { return {p[0]}; }
-};
-
-template <>
-struct Partial<double> {
-  using D = Vec<double>;
-  static constexpr int parts = 2;
-  D hi, lo;
-
-  static Partial load(const double* p) { return {D::load(p), D::load(p + 16 * max_quads)}; }
-  void store(double* p) const {
-    hi.store(p);
-    lo.store(p + 16 * max_quads);
-  }
-  static Partial sum(D a, D b) {
-    const D s = a + b, bb = s - a;
-    return {s, (a - (s - bb)) + (b - bb)};
-  }
-  friend Partial operator+(Partial a, Partial b) {
-    const Partial s = sum(a.hi, b.hi);
-    return {s.hi, s.lo + (a.lo + b.lo)};
-  }
-  static Wide<double> last(const double* p) {
-    return Wide<double>{p[0]} + Wide<double>{p[16 * max_quads]};
-  }
-};
-
-// The four terms of one step group, in the lanes from `lane` on, to their quad.
-inline void set_quad(double* quads, const Vec<float>* t) {
-  constexpr int wide = Vec<float>::lanes / Vec<double>::lanes;
-  Vec<double> d[4][wide];
-  for (int i = 0; i < 4; ++i) widen(t[i], d[i]);
-  for (int w = 0; w < wide; ++w) {
-    ((d[0][w] + d[1][w]) + (d[2][w] + d[3][w])).store(quads + w * Vec<double>::lanes);
-  }
-}
-inline void set_quad(double* quads, const Vec<double>* t) {
-  (Partial<double>::sum(t[0], t[1]) + Partial<double>::sum(t[2], t[3])).store(quads);
-}
-
-// The quads of one block and their sum.
-template <class T>
-struct Quads {
-  using P = Partial<T>;
-  alignas(64) double sum[P::parts][16 * max_quads];
-
-  Wide<T> total(int count) {
-    const int live = count <= 1 ? 1 : count <= 2 ? 2 : count <= 4 ? 4 : count <= 8 ? 8 : 16;
-    for (auto& part : sum) {
-      for (int k = 16 * count; k < 16 * live; ++k) part[k] = 0;
-    }
-    switch (live) {
-      case 1: return add<1>();
-      case 2: return add<2>();
-      case 4: return add<4>();
-      case 8: return add<8>();
-      default: return add<16>();
-    }
-  }
-
- private:
-  template <int Live>
-  Wide<T> add() {
-    constexpr int width = Vec<double>::lanes, registers = 16 / width;
-    constexpr int half = Live > 1 ? Live / 2 : 1;
-    double* q = sum[0];
-    for (int j = 0; j < registers; ++j) {
-      P s[half];
-      for (int g = 0; g < half; ++g) {
-        s[g] = P::load(q + 16 * g + j * width);
-        if (Live > 1) s[g] = s[g] + P::load(q + 16 * (g + half) + j * width);
-      }
-      for (int h = half / 2; h >= 1; h /= 2) {
-        for (int g = 0; g < h; ++g) s[g] = s[g] + s[g + h];
-      }
-      s[0].store(q + j * width);
-    }
-    int h = 8;
-    for (; h >= width; h /= 2) {
-      for (int l = 0; l < h; l += width) (P::load(q + l) + P::load(q + l + h)).store(q + l);
-    }
-    for (; h >= 1; h /= 2) {
-      // The upper lanes of these sums are not used.
-      (P::load(q) + P::load(q + h)).store(q);
-    }
-    return P::last(q);
-  }
-};
-
-enum class Gap : bool { skip, sum };  // is tail_gap wanted?
-
-// Exponentials of a block into e[0..n), and their sum. e may be x itself.
-template <Gap gap, class T, class Map>
-inline BlockSummary<T> summarize_block(const T* x, int n, const BlockMax<T>& top, const Map& map,
-                                       T* e) {
-  using V = Vec<T>;
-  constexpr int vectors = 16 / V::lanes;
-  BlockSummary<T> s;
-  s.max = top.value;
-  s.argument = map.argument(top.value);
-  s.base = Base<T>(map, top.value);
-  const Base<T> base = s.base;
-  LaneSum<T> gaps;
-  // Not -inf, which would meet its own terms' zeros.
-  const double floor = static_cast<double>(base.floor);
-  const double top_argument = s.argument > floor ? s.argument : floor;
-
-  // The maximum's quad; read before e overwrites x.
-  const int lane = top.quad * quad_size + top.lane;
-  T own_quad[4];
-  int step = 0;
-  for (int i = 3; i >= 0; --i) {
-    const int k = lane + 16 * i;
-    own_quad[i] = k < n ? map.sign(x[k]) : negative_infinity<T>();
-    if (own_quad[i] == top.value) step = i;
-  }
-  s.argmax = lane + 16 * step;
-
-  Quads<T> quads;
-  auto quad = [&](int g, auto part) __attribute__((always_inline)) {
-    const T* q = x + g * quad_size;
-    T* out = e + g * quad_size;
-    for (int j = 0; j < vectors; ++j) {
-      V t[4];
-      for (int i = 0; i < 4; ++i) {
-        const int offset = i * 16 + j * V::lanes;
-        const V a = map.sign(part.at(offset).load(q + offset, map.sign(negative_infinity<T>())));
-        t[i] = exp_from_base(a, map, base);
-        if (gap == Gap::sum) {
-          // The difference and the product are carried exactly (float32) or in two parts.
-          constexpr int wide = Lanes<T>::registers / vectors;
-          Vec<double> e64[wide], z64[wide];
-          to_double(t[i], e64);
-          to_double(max(V(base.floor), map.argument(a)), z64);
-          const Vec<double> origin(top_argument);
-          for (int w = 0; w < wide; ++w) {
-            const Vec<double> d = origin - z64[w], product = e64[w] * d;
-            gaps.add(j * wide + w, product);
-            if (sizeof(T) == sizeof(double)) {
-              const Vec<double> zz = origin - d, lost = (zz - z64[w]) + (origin - (d + zz));
-              gaps.add_low(j * wide + w, fma(e64[w], d, Vec<double>(0.0) - product) + e64[w] * lost);
-            }
-          }
-        }
-        part.at(offset).store(t[i], out + offset);
-      }
-      set_quad(quads.sum[0] + 16 * g + j * V::lanes, t);
-    }
-  };
-  const int full = n / quad_size;
-  for (int g = 0; g < full; ++g) quad(g, FullQuad<T>{});
-  if (n % quad_size != 0) quad(full, QuadChunk<T>{n - full * quad_size});
-
-  // The maximum's own term leaves its quad: the four terms of its lane once more, summed alike.
-  T column[4 * V::lanes];
-  for (int i = 0; i < 4; i += V::lanes) {
-    exp_from_base(V::load_first(own_quad + i, 4 - i, negative_infinity<T>()), map, base)
-        .store(column + i);
-  }
-  s.rounded_top = column[step];
-  column[step] = 0;
-  V again[4];
-  for (int i = 0; i < 4; ++i) again[i] = V(column[i]);
-  double mended[Quads<T>::P::parts * 16 * max_quads];
-  set_quad(mended, again);
-  for (int part = 0; part < Quads<T>::P::parts; ++part) {
-    quads.sum[part][16 * top.quad + top.lane] = mended[part * 16 * max_quads];
-  }
-  s.tail = quads.total((n + quad_size - 1) / quad_size);
-  s.top = exp_wide(top.value, map, base);
-  if (gap == Gap::sum) s.tail_gap = gaps.total();
-  return s;
-}
-
-enum class RowKind : std::uint8_t { regular, has_nan, all_negative_infinity, has_positive_infinity };
 
 template <class T>
 struct RowSummary {
@@ -366,11 +82,11 @@ struct RowSummary {
 // What a thread may scribble on; scratch_bytes() is its size.
 template <class T>
 struct Scratch {
-  T* logits;      // block_size each
+  T* logits;  // block_size each
   T* terms;
   T* other;
-  T* exponents;   // one a block
-  T* row;         // two a class, for the Hessian alone
+  T* exponents;  // one a block
+  T* row;        // two a class, for the Hessian alone
 
   Scratch(void* memory, index_t classes) {
     T* p = static_cast<T*>(memory);
@@ -451,10 +167,12 @@ class Summarizer {
           rest[h] = negative_infinity<T>();
         }
       });
-      if (s.argmax >= begin && s.argmax < begin + n) rest[s.argmax - begin] = negative_infinity<T>();
+      if (s.argmax >= begin && s.argmax < begin + n)
+        rest[s.argmax - begin] = negative_infinity<T>();
       const Affine<T> plain = affine_.without_sign();
-      small.merge(summarize_block<Gap::skip>(rest, n, block_max(rest, n, plain), plain,
-                                             scratch_.terms), begin);
+      small.merge(
+          summarize_block<Gap::skip>(rest, n, block_max(rest, n, plain), plain, scratch_.terms),
+          begin);
     }
     const double moved =
         static_cast<double>(small.base.exponent) - static_cast<double>(s.base.exponent);
@@ -516,70 +234,6 @@ class Summarizer {
   bool overwrites_, direct_;
   Affine<T> affine_;
   Scratch<T> scratch_;
-};
-
-// The numbers of a row that its elements are made from.
-template <class T>
-struct RowConstants {
-  Wide<T> sum;             // S = e* + T
-  Wide<double> log_ratio;  // log1p(T / e*): logsumexp less the maximum
-
-  explicit RowConstants(const RowSummary<T>& s)
-      : sum(s.sum()), log_ratio(log1p_ratio(s.tail, s.top)) {}
-
-  static Wide<double> log1p_ratio(const Wide<T>& tail, const Wide<T>& top) {
-    const Wide<T> ratio = quotient(tail, top);
-    return log1p(ratio.value(), ratio.low());
-  }
-};
-
-// e -> e factor / S, rounded (almost) once: the quotient is carried in two parts.
-template <class T>
-class Normalizer {
- public:
-  Normalizer(const Wide<T>& sum, Wide<T> factor) {
-    // A factor far from 1 would make the quotient's low part subnormal: its power of two goes with
-    // the blocks'.
-    double size = factor.hi < 0 ? -factor.hi : factor.hi;
-    if (size > 0x1p20 || (size > 0 && size < 0x1p-20)) {
-      int e = 0;
-      while (size >= 2 && e < 50) size *= 0.5, ++e;
-      while (size < 1 && e > -900) size *= 2, --e;
-      power_ = e;
-      factor = factor * pow2(-e);
-    }
-    const Wide<T> q = quotient(factor, sum);
-    const T h = static_cast<T>(q.hi);
-    hi_ = Vec<T>(h);
-    lo_ = Vec<T>(static_cast<T>((q.hi - static_cast<double>(h)) + q.low()));
-  }
-  // From the base of a block to the row's: by two powers of two, for one alone could be subnormal.
-  void move(T block_exponent, T row_exponent) {
-    const double d =
-        power_ + static_cast<double>(block_exponent) - static_cast<double>(row_exponent);
-    moves_ = d != 0;
-    constexpr double first = sizeof(T) == 4 ? -64 : -512;
-    constexpr double least = sizeof(T) == 4 ? -126 : -1022;
-    const double d1 = d < first ? first : d;
-    step1_ = Vec<T>(static_cast<T>(pow2(static_cast<int>(d1))));
-    step2_ = Vec<T>(static_cast<T>(d - d1 < least ? 0.0 : pow2(static_cast<int>(d - d1))));
-  }
-  bool moves() const { return moves_; }
-  Vec<T> moved(Vec<T> e) const { return e * step1_ * step2_; }
-  Vec<T> operator()(Vec<T> e) const { return fma(e, hi_, e * lo_); }
-  // The same, and what its rounding lost.
-  Vec<T> operator()(Vec<T> e, Vec<T>& lost) const {
-    const Vec<T> p = (*this)(e);
-    lost = fma(e, hi_, Vec<T>(T(0)) - p) + e * lo_;
-    return p;
-  }
-  // e factor / S - t
-  Vec<T> minus(Vec<T> e, Vec<T> t) const { return fma(e, hi_, fma(e, lo_, Vec<T>(T(0)) - t)); }
-
- private:
-  Vec<T> hi_, lo_, step1_, step2_;
-  double power_ = 0;
-  bool moves_ = false;
 };
 
 }  // namespace SOFTLANE_ISA

@@ -11,13 +11,19 @@ namespace SOFTLANE_ISA {
 #define SOFTLANE_TABLE_QUOTE(x) SOFTLANE_TABLE_QUOTE_(x)
 
 // In the order of Operation.
-#define SOFTLANE_TABLE_ROW(T)                                                                   \
-  {                                                                                             \
-    softmax<T>, log_softmax<T>, logsumexp<T>, entropy<T>, cross_entropy<T>,                     \
-        cross_entropy_grad<T>, cross_entropy_value_and_grad<T>,                                 \
-        cross_entropy_grad_and_hess_diag<T>, cross_entropy_hessian<T>,                          \
-        cross_entropy_hessian_diag<T>, cross_entropy_hvp<T>, cross_entropy_hessian_solve<T>     \
-  }
+#define SOFTLANE_TABLE_ROW(T)           \
+  {softmax<T>,                          \
+   log_softmax<T>,                      \
+   logsumexp<T>,                        \
+   entropy<T>,                          \
+   cross_entropy<T>,                    \
+   cross_entropy_grad<T>,               \
+   cross_entropy_value_and_grad<T>,     \
+   cross_entropy_grad_and_hess_diag<T>, \
+   cross_entropy_hessian<T>,            \
+   cross_entropy_hessian_diag<T>,       \
+   cross_entropy_hvp<T>,                \
+   cross_entropy_hessian_solve<T>}
 
 const KernelTable& table() {
   static const KernelTable t = {SOFTLANE_TABLE_QUOTE(SOFTLANE_ISA),

@@ -95,7 +95,8 @@ class Target {
   // null. `low` is what a float64 row would lose to rounding.
   Lanes<T> lanes(const T* t, index_t k0, int k, int n, Lanes<T>& low) const {
     constexpr int step = D::lanes;
-    const D keep(keep_.hi), keep_low(keep_.low()), uniform(uniform_.hi), uniform_low(uniform_.low());
+    const D keep(keep_.hi), keep_low(keep_.low()), uniform(uniform_.hi),
+        uniform_low(uniform_.low());
     const D zero(0.0);
     Lanes<T> v;
     if (t != nullptr) v = Lanes<T>::load(t + k, n - k);

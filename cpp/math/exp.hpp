@@ -25,16 +25,17 @@ struct ExpRange;
 template <>
 struct ExpRange<float> {
   static constexpr float magic = 0x1.8p23f;
-  static constexpr float top = 187;     // exponent field of the maximum: 2^60
+  static constexpr float top = 187;  // exponent field of the maximum: 2^60
   static constexpr double bias = 127;
-  static constexpr float limit = 256;   // |max| up to here needs no shift
-  static constexpr float bottom = -386; // a block maximum below this counts nothing beside max >= -limit
+  static constexpr float limit = 256;  // |max| up to here needs no shift
+  static constexpr float bottom =
+      -386;  // a block maximum below this counts nothing beside max >= -limit
 };
 
 template <>
 struct ExpRange<double> {
   static constexpr double magic = 0x1.8p52;
-  static constexpr double top = 1173;     // 2^150
+  static constexpr double top = 1173;  // 2^150
   static constexpr double bias = 1023;
   static constexpr double limit = 2048;
   static constexpr double bottom = -2861;
@@ -127,8 +128,8 @@ struct Base {
     double z = map.argument(block_max);
     if (!(z > bottom)) z = bottom;
     exponent = fma1(static_cast<T>(z), map.slope(), R::magic) - R::magic;
-    floor = static_cast<T>(static_cast<double>(exponent - R::top) * 0x1.62e42fefa39efp-1 /
-                           map.beta());
+    floor =
+        static_cast<T>(static_cast<double>(exponent - R::top) * 0x1.62e42fefa39efp-1 / map.beta());
     magic = R::magic + (R::top - exponent);
   }
 };

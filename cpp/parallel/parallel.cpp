@@ -73,7 +73,8 @@ int get_num_threads() noexcept {
 void set_num_threads(int n) noexcept { threads.store(n, std::memory_order_relaxed); }
 
 void run(const Call& call) {
-  const Kernel kernel = active_table().kernel[static_cast<int>(call.dtype)][static_cast<int>(call.operation)];
+  const Kernel kernel =
+      active_table().kernel[static_cast<int>(call.dtype)][static_cast<int>(call.operation)];
   const int team = threads_for(call);
   const std::size_t bytes = (scratch_bytes(call) + alignment - 1) / alignment * alignment;
   constexpr std::size_t small = 32 * 1024;
@@ -83,7 +84,7 @@ void run(const Call& call) {
     return;
   }
   const std::unique_ptr<void, Release> scratch(
-      ::operator new(bytes * static_cast<std::size_t>(team), std::align_val_t{alignment}));
+      ::operator new(bytes* static_cast<std::size_t>(team), std::align_val_t{alignment}));
   char* const memory = static_cast<char*>(scratch.get());
   const index_t rows = call.space.rows;
 #ifdef SOFTLANE_OPENMP

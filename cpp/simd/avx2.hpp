@@ -30,8 +30,7 @@ struct Vec<double> {
   }
   static Vec load_first(const double* p, int n, double fill) {
     const __m256i m = first(n);
-    return _mm256_blendv_pd(_mm256_set1_pd(fill), _mm256_maskload_pd(p, m),
-                            _mm256_castsi256_pd(m));
+    return _mm256_blendv_pd(_mm256_set1_pd(fill), _mm256_maskload_pd(p, m), _mm256_castsi256_pd(m));
   }
   void store_first(double* p, int n) const { _mm256_maskstore_pd(p, first(n), r); }
 
@@ -80,8 +79,7 @@ struct Vec<float> {
   }
   static Vec load_first(const float* p, int n, float fill) {
     const __m256i m = first(n);
-    return _mm256_blendv_ps(_mm256_set1_ps(fill), _mm256_maskload_ps(p, m),
-                            _mm256_castsi256_ps(m));
+    return _mm256_blendv_ps(_mm256_set1_ps(fill), _mm256_maskload_ps(p, m), _mm256_castsi256_ps(m));
   }
   void store_first(float* p, int n) const { _mm256_maskstore_ps(p, first(n), r); }
 

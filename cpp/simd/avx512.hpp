@@ -22,7 +22,9 @@ struct Vec<double> {
 
   static Vec load(const double* p) { return _mm512_loadu_pd(p); }
   void store(double* p) const { _mm512_storeu_pd(p, r); }
-  static Mask first(int n) { return static_cast<Mask>(n >= lanes ? 0xff : n <= 0 ? 0 : (1 << n) - 1); }
+  static Mask first(int n) {
+    return static_cast<Mask>(n >= lanes ? 0xff : n <= 0 ? 0 : (1 << n) - 1);
+  }
   static Vec load_first(const double* p, int n, double fill) {
     return _mm512_mask_loadu_pd(_mm512_set1_pd(fill), first(n), p);
   }

@@ -46,8 +46,7 @@ struct Vec<double> {
   friend Vec operator*(Vec a, Vec b) { return vmulq_f64(a.r, b.r); }
   friend Vec operator/(Vec a, Vec b) { return vdivq_f64(a.r, b.r); }
   friend Vec operator^(Vec a, Vec b) {
-    return vreinterpretq_f64_u64(
-        veorq_u64(vreinterpretq_u64_f64(a.r), vreinterpretq_u64_f64(b.r)));
+    return vreinterpretq_f64_u64(veorq_u64(vreinterpretq_u64_f64(a.r), vreinterpretq_u64_f64(b.r)));
   }
   friend Vec fma(Vec a, Vec b, Vec c) { return vfmaq_f64(c.r, a.r, b.r); }
   friend Vec fnma(Vec a, Vec b, Vec c) { return vfmsq_f64(c.r, a.r, b.r); }
@@ -103,8 +102,7 @@ struct Vec<float> {
   friend Vec operator*(Vec a, Vec b) { return vmulq_f32(a.r, b.r); }
   friend Vec operator/(Vec a, Vec b) { return vdivq_f32(a.r, b.r); }
   friend Vec operator^(Vec a, Vec b) {
-    return vreinterpretq_f32_u32(
-        veorq_u32(vreinterpretq_u32_f32(a.r), vreinterpretq_u32_f32(b.r)));
+    return vreinterpretq_f32_u32(veorq_u32(vreinterpretq_u32_f32(a.r), vreinterpretq_u32_f32(b.r)));
   }
   friend Vec fma(Vec a, Vec b, Vec c) { return vfmaq_f32(c.r, a.r, b.r); }
   friend Vec fnma(Vec a, Vec b, Vec c) { return vfmsq_f32(c.r, a.r, b.r); }

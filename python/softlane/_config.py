@@ -1,8 +1,5 @@
 """Threads and instruction sets."""
 
-# Annotations resolve at run time, for typing.get_type_hints.
-# ruff: noqa: TC003
-
 from __future__ import annotations
 
 from collections.abc import Iterator

@@ -5,9 +5,6 @@ is a diagonal minus a matrix of rank one, so products and solves take O(K). The 
 of `softlane._losses`. The compiled module does all the checks.
 """
 
-# Annotations resolve at run time, for typing.get_type_hints.
-# ruff: noqa: TC001, TC002
-
 from __future__ import annotations
 
 from typing import overload

@@ -4,9 +4,6 @@ One set of arguments, here and in `softlane._curvature`, gives the loss and its 
 The compiled module does all the checks.
 """
 
-# Annotations resolve at run time, for typing.get_type_hints.
-# ruff: noqa: TC001, TC002
-
 from __future__ import annotations
 
 from typing import Literal, overload

@@ -3,9 +3,6 @@
 Every function but `one_hot` hands its arguments to the compiled module, which does all the checks.
 """
 
-# Annotations resolve at run time, for typing.get_type_hints.
-# ruff: noqa: TC001, TC002
-
 from __future__ import annotations
 
 import operator

@@ -38,7 +38,8 @@ void set_stream(Stream& s, std::vector<T>& v, index_t per_row, index_t stride) {
 }
 
 template <class T>
-std::uint64_t result(Operation operation, index_t rows, index_t classes, double scale, int variant) {
+std::uint64_t result(Operation operation, index_t rows, index_t classes, double scale,
+                     int variant) {
   Lcg random{static_cast<std::uint64_t>(classes * 1000 + variant)};
   const std::size_t n = static_cast<std::size_t>(rows * classes);
   const index_t stride = variant % 2 == 0 ? 1 : 2;
@@ -51,7 +52,8 @@ std::uint64_t result(Operation operation, index_t rows, index_t classes, double 
   for (T& x : probabilities) x = static_cast<T>(random.uniform());
   for (T& x : vector) x = static_cast<T>(random.uniform() - 0.5);
   std::vector<std::int64_t> labels(static_cast<std::size_t>(rows));
-  for (auto& y : labels) y = static_cast<std::int64_t>(random.next() % static_cast<std::uint32_t>(classes));
+  for (auto& y : labels)
+    y = static_cast<std::int64_t>(random.next() % static_cast<std::uint32_t>(classes));
   std::vector<double> damping(static_cast<std::size_t>(rows), 0.25);
 
   const bool matrix = operation == Operation::cross_entropy_hessian;
@@ -77,7 +79,8 @@ std::uint64_t result(Operation operation, index_t rows, index_t classes, double 
   }
   set_stream(call.vector, vector, classes, 1);
   call.damping = damping.data();
-  for (int i = 0; i < 2; ++i) set_stream(call.out[i], out[i], matrix ? classes * classes : classes, 1);
+  for (int i = 0; i < 2; ++i)
+    set_stream(call.out[i], out[i], matrix ? classes * classes : classes, 1);
   call.out[0].second_class_stride = classes * static_cast<index_t>(sizeof(T));
   run(call);
   std::uint64_t h = 14695981039346656037u;
