@@ -283,7 +283,7 @@ def main() -> int:
 
     w = digits.fit(FORMULAS["softlane"], "Newton", "float64", options.C).solution
     times = time_formulas(digits, w, repeats=200)
-    print("\nµs per evaluation on 1437 x 10 logits")
+    print("\nµs per evaluation on 1437 x 10 logits; for products NumPy has its softmax at hand")
     for case, us in times.items():
         columns = "".join(f"{name:>10} {t:>7.1f}" for name, t in us.items())
         print(f"{case.replace(chr(10), ', '):<36}{columns}")

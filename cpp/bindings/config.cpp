@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <limits>
 #include <stdexcept>
@@ -70,13 +72,39 @@ std::string compiler_text() {
 #endif
 }
 
-// The bound of kernels/bounds.hpp, for the tests.
-double max_ulp_of(const std::string& name, const std::string& dtype) {
-  for (const Bound& bound : max_ulp) {
-    if (name == bound.name && dtype == "float32") return bound.float32;
-    if (name == bound.name && dtype == "float64") return bound.float64;
+// The least of several short runs: what else the machine does only ever adds.
+template <class T>
+double least_ns(Probe probe) {
+  using clock = std::chrono::steady_clock;
+  constexpr int n = 1024;
+  constexpr std::chrono::microseconds run(50), all(2000);
+  alignas(64) T x[n], out[n];
+  for (int k = 0; k < n; ++k) x[k] = static_cast<T>(-20.0 * k / n);
+  const auto time = [&](int calls) {
+    const clock::time_point start = clock::now();
+    for (int i = 0; i < calls; ++i) probe(x, n, out);
+    return clock::now() - start;
+  };
+  time(1);  // warms up
+  const clock::time_point start = clock::now();
+  const clock::duration once = std::max<clock::duration>(time(1), std::chrono::nanoseconds(1));
+  const int calls = static_cast<int>(std::clamp<clock::rep>(run / once, 1, 1000));
+  double least = std::chrono::duration<double, std::nano>(once).count();
+  while (clock::now() - start < all) {
+    const std::chrono::duration<double, std::nano> spent = time(calls);
+    least = std::min(least, spent.count() / calls);
   }
-  throw py::key_error(name + " " + dtype);
+  return least / n;
+}
+
+double exp_ns(const std::string& dtype) {
+  const bool narrow = dtype == "float32";
+  if (!narrow && dtype != "float64")
+    fail(PyExc_ValueError, "exp_ns", "dtype must be 'float32' or 'float64', got '" + dtype + "'");
+  const py::gil_scoped_release release;
+  const Probes& probes =
+      active_table().probes[static_cast<int>(narrow ? Dtype::float32 : Dtype::float64)];
+  return narrow ? least_ns<float>(probes.exp_block) : least_ns<double>(probes.exp_block);
 }
 
 }  // namespace
@@ -93,9 +121,9 @@ void register_config(py::module_& module) {
   module.def("active_isa", [] { return active_table().isa; });
   module.def("available_isas", &isa_names);
   module.def("select_isa", &choose_isa);
-  module.def("max_ulp", &max_ulp_of);
   module.def("compiler", &compiler_text);
   module.def("max_ulp", &bound);
+  module.def("exp_ns", &exp_ns);
   module.attr("version") = SOFTLANE_VERSION;
 }
 

@@ -11,9 +11,19 @@ namespace softlane {
 // Rows [begin, end) of the call's row space; scratch holds scratch_bytes(call), aligned to 64.
 using Kernel = void (*)(const Call&, index_t begin, index_t end, void* scratch) noexcept;
 
+// A piece of a kernel, for measuring it alone: x and out hold n <= 1024 elements of one dtype.
+using Probe = void (*)(const void* x, int n, void* out) noexcept;
+
+struct Probes {
+  Probe exp_block;        // exp(x) 2^60 (float32; 2^150 in float64) for x <= 0
+  Probe block_max;        // one element: the largest
+  Probe summarize_block;  // exp relative to the block's base, and in out[n] the sum; with block_max
+};
+
 struct KernelTable {
   const char* isa;                                       // "avx512", "avx2", "neon", "scalar"
   Kernel kernel[2][static_cast<int>(Operation::count)];  // by Dtype, Operation
+  Probes probes[2];                                      // by Dtype
 };
 
 // Best first; "scalar" is always the last.

@@ -6,11 +6,10 @@
 //   - in a block, element k is in lane l = k mod 16, step i = k / 16, quad g = i / 4;
 //   - the block's first maximum is the one in the lowest lane that holds it, there in the lowest
 //     step; its term counts as 0 here and is carried apart (`top`);
-//   - a quad is (e0 + e1) + (e2 + e3), in float64 like all that follows (a float32 addition here
-//     costs log_softmax 0.5 ULP);
-//   - a lane's 16 quads are added in float64 by halving: g with g + 8, + 4, + 2, + 1;
+//   - a quad is (e0 + e1) + (e2 + e3);
+//   - a lane's 16 quads are added by halving: g with g + 8, + 4, + 2, + 1;
 //   - the 16 lanes likewise: l with l + 8, + 4, + 2, + 1;
-//   - float64 rows carry the rounding of every one of these additions (Knuth's two-sum);
+//   - each of these additions carries what it rounds away (Knuth's two-sum);
 //   - blocks are merged in order, moved to the larger base by a power of two.
 // Absent elements are +0 terms, which change nothing: a -inf appended leaves every bit alone.
 #pragma once
@@ -30,13 +29,13 @@ struct BlockMax {
 
 template <class T>
 struct BlockSummary {
-  T max;
-  double argument;  // map.argument(max)
+  T max = 0;
+  double argument = 0;  // map.argument(max)
   Base<T> base;
-  Wide<T> top, tail;  // relative to the base
-  T rounded_top;      // the maximum's term as the output has it
-  Wide<T> tail_gap;   // sum of e_k (argument - argument of x_k); entropy alone asks for it
-  int argmax;         // within the block
+  Wide<T> top{0}, tail{0};  // relative to the base
+  T rounded_top = 0;        // the maximum's term as the output has it
+  Wide<T> tail_gap{0};      // sum of e_k (argument - argument of x_k); entropy alone asks for it
+  int argmax = 0;           // within the block
 };
 
 // body(quad, offset, chunk maker) over a block's quads: full ones take whole vectors, the last one
@@ -60,7 +59,7 @@ constexpr T negative_infinity() {
 }
 
 template <class T, class Map>
-inline BlockMax<T> block_max(const T* x, int n, const Map& map) {
+SOFTLANE_INLINE BlockMax<T> block_max(const T* x, int n, const Map& map) {
   using V = Vec<T>;
   constexpr int vectors = 16 / V::lanes;
   V best[vectors], where[vectors];
@@ -89,25 +88,24 @@ inline BlockMax<T> block_max(const T* x, int n, const Map& map) {
   V all = best[0];
   for (int j = 1; j < vectors; ++j) all = max(best[j], all);
   BlockMax<T> result{reduce_max(all)};
+  // Without a branch: where the maximum stands is not to be predicted, and a wrong guess would throw
+  // away the next block's work (20 ns a row).
+  unsigned hits = 0;
+  T quads[16];
   for (int j = 0; j < vectors; ++j) {
-    const unsigned hit = static_cast<unsigned>(equal(best[j], V(result.value)));
-    if (hit != 0) {
-      const int l = first_set(hit);
-      T quads[V::lanes];
-      where[j].store(quads);
-      result.lane = j * V::lanes + l;
-      result.quad = static_cast<int>(quads[l]);
-      break;
-    }
+    hits |= static_cast<unsigned>(equal(best[j], V(result.value))) << (j * V::lanes);
+    where[j].store(quads + j * V::lanes);
   }
+  result.lane = first_set(hits | 0x10000u) & 15;
+  result.quad = static_cast<int>(quads[result.lane]);
   return result;
 }
 enum class Gap : bool { skip, sum };  // is tail_gap wanted?
 
 // Exponentials of a block into e[0..n), and their sum. e may be x itself.
 template <Gap gap, class T, class Map>
-inline BlockSummary<T> summarize_block(const T* x, int n, const BlockMax<T>& top, const Map& map,
-                                       T* e) {
+SOFTLANE_INLINE BlockSummary<T> summarize_block(const T* x, int n, const BlockMax<T>& top,
+                                                const Map& map, T* e) {
   using V = Vec<T>;
   constexpr int vectors = 16 / V::lanes;
   BlockSummary<T> s;
@@ -123,30 +121,49 @@ inline BlockSummary<T> summarize_block(const T* x, int n, const BlockMax<T>& top
   // The maximum's quad; read before e overwrites x.
   const int lane = top.quad * quad_size + top.lane;
   T own_quad[4];
-  int step = 0;
-  for (int i = 3; i >= 0; --i) {
+  unsigned at_top = 0;
+  for (int i = 0; i < 4; ++i) {
     const int k = lane + 16 * i;
-    own_quad[i] = k < n ? map.sign(x[k]) : negative_infinity<T>();
-    if (own_quad[i] == top.value) step = i;
+    const T v = map.sign(x[k < n ? k : lane]);
+    own_quad[i] = k < n ? v : negative_infinity<T>();
+    at_top |= static_cast<unsigned>(own_quad[i] == top.value) << i;
   }
+  const int step = first_set(at_top | 16u) & 3;
   s.argmax = lane + 16 * step;
+
+  // Its term leaves it: the four terms of its lane, summed alike without it. All that needs the
+  // maximum alone stands before the loop, whose vectors hide its latency.
+  T column[4 * V::lanes];
+  for (int i = 0; i < 4; i += V::lanes) {
+    exp_from_base(V::load_first(own_quad + i, 4 - i, negative_infinity<T>()), map, base)
+        .store(column + i);
+  }
+  s.rounded_top = column[step];
+  column[step] = 0;
+  const Partial<T> own_sum =
+      Partial<T>::quad(V(column[0]), V(column[1]), V(column[2]), V(column[3]));
+  s.top = exp_wide(top.value, map, base);
 
   Quads<T> quads;
   auto quad = [&](int g, auto part) __attribute__((always_inline)) {
     const T* q = x + g * quad_size;
     T* out = e + g * quad_size;
     for (int j = 0; j < vectors; ++j) {
-      V t[4];
+      V x4[4], t[4];
       for (int i = 0; i < 4; ++i) {
         const int offset = i * 16 + j * V::lanes;
-        const V a = map.sign(part.at(offset).load(q + offset, map.sign(negative_infinity<T>())));
-        t[i] = exp_from_base(a, map, base);
+        x4[i] = map.sign(part.at(offset).load(q + offset, map.sign(negative_infinity<T>())));
+        t[i] = x4[i];
+      }
+      exp_from_base<4>(t, map, base);
+      for (int i = 0; i < 4; ++i) {
+        const int offset = i * 16 + j * V::lanes;
         if (gap == Gap::sum) {
           // The difference and the product are carried exactly (float32) or in two parts.
           constexpr int wide = Lanes<T>::registers / vectors;
           Vec<double> e64[wide], z64[wide];
           to_double(t[i], e64);
-          to_double(max(V(base.floor), map.argument(a)), z64);
+          to_double(max(V(base.floor), map.argument(x4[i])), z64);
           const Vec<double> origin(top_argument);
           for (int w = 0; w < wide; ++w) {
             const Vec<double> d = origin - z64[w], product = e64[w] * d;
@@ -160,30 +177,15 @@ inline BlockSummary<T> summarize_block(const T* x, int n, const BlockMax<T>& top
         }
         part.at(offset).store(t[i], out + offset);
       }
-      set_quad(quads.sum[0] + 16 * g + j * V::lanes, t);
+      quads.set(g, j * V::lanes, Partial<T>::quad(t[0], t[1], t[2], t[3]));
     }
   };
   const int full = n / quad_size;
   for (int g = 0; g < full; ++g) quad(g, FullQuad<T>{});
   if (n % quad_size != 0) quad(full, QuadChunk<T>{n - full * quad_size});
 
-  // The maximum's own term leaves its quad: the four terms of its lane once more, summed alike.
-  T column[4 * V::lanes];
-  for (int i = 0; i < 4; i += V::lanes) {
-    exp_from_base(V::load_first(own_quad + i, 4 - i, negative_infinity<T>()), map, base)
-        .store(column + i);
-  }
-  s.rounded_top = column[step];
-  column[step] = 0;
-  V again[4];
-  for (int i = 0; i < 4; ++i) again[i] = V(column[i]);
-  double mended[Quads<T>::P::parts * 16 * max_quads];
-  set_quad(mended, again);
-  for (int part = 0; part < Quads<T>::P::parts; ++part) {
-    quads.sum[part][16 * top.quad + top.lane] = mended[part * 16 * max_quads];
-  }
+  quads.mend(top.quad, top.lane, own_sum);
   s.tail = quads.total((n + quad_size - 1) / quad_size);
-  s.top = exp_wide(top.value, map, base);
   if (gap == Gap::sum) s.tail_gap = gaps.total();
   return s;
 }

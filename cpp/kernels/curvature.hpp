@@ -8,8 +8,9 @@ namespace SOFTLANE_ISA {
 
 // What takes the exponentials of the block at k0 to the row's base.
 template <class T>
-inline double block_factor(const RowSummary<T>& s, const Scratch<T>& scratch, index_t k0) {
-  return pow2_or_zero(static_cast<double>(scratch.exponents[k0 / block_size]) -
+inline double block_factor(index_t classes, const RowSummary<T>& s, const Scratch<T>& scratch,
+                           index_t k0) {
+  return pow2_or_zero(static_cast<double>(block_exponent(classes, k0, s, scratch)) -
                       static_cast<double>(s.base.exponent));
 }
 
@@ -88,7 +89,7 @@ void cross_entropy_hvp(const Call& call, index_t begin, index_t end, void* memor
     LaneSum<T> means;
     each_block(call.classes, out, s, scratch, scaled, [&](index_t k0, int n, T* e, auto) {
       const T* v = vector.fetch(k0, n, scratch.other);
-      const Vec<double> base(block_factor(s, scratch, k0));
+      const Vec<double> base(block_factor(call.classes, s, scratch, k0));
       for (int k = 0; k < n; k += 16) {
         alignas(64) T w[16] = {};
         each_vector<T>(n - k < 16 ? n - k : 16,
@@ -148,7 +149,7 @@ void cross_entropy_hessian_solve(const Call& call, index_t begin, index_t end,
         const int n = block_length(call.classes, k0);
         T* e = out.open(k0, scratch.terms);
         if (call.classes > block_size) out.fetch(k0, n, scratch.terms);
-        const D base(block_factor(s, scratch, k0));
+        const D base(block_factor(call.classes, s, scratch, k0));
         const T* b = rhs.fetch(k0, n, scratch.other);
         for (int k = 0; k < n; k += 16) {
           Lanes<T> p = Lanes<T>::load(e + k, n - k);

@@ -168,7 +168,7 @@ inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, vo
             diagonal.put(k0, n, h);
           }
           if (!gradient) return;
-          scaled.move(scratch.exponents[k0 / block_size], s.base.exponent);
+          scaled.move(block_exponent(call.classes, k0, s, scratch), s.base.exponent);
           if (target.dense()) {
             const Row<T> probabilities = cursor.of<T>(call.probabilities);
             const T* t = probabilities ? probabilities.fetch(k0, n, scratch.other) : nullptr;

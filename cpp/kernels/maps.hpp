@@ -24,6 +24,54 @@ inline void each_row(const Call& call, index_t begin, index_t end, RowOp row_op)
   for (; cursor.row() < end; cursor.advance()) row_op(cursor);
 }
 
+// A row of one block has the row's own base, and its place in the scratch may be the next row's by now.
+template <class T>
+inline T block_exponent(index_t classes, index_t begin, const RowSummary<T>& s,
+                        const Scratch<T>& scratch) {
+  return classes > block_size ? scratch.exponents[begin / block_size] : s.base.exponent;
+}
+
+// finish(cursor, x, terms, summary) for rows [begin, end), once their summaries are made.
+//
+// Rows of one contiguous block are staggered: the maximum of the row ahead, the exponentials of the
+// row at hand, then finish for the row behind. Each row's chain of scalar steps (maximum, base, sum,
+// reciprocal) so hides behind another row's vectors.
+template <class T, Gap gap, class Finish>
+inline void each_summary(const Call& call, index_t begin, index_t end,
+                         Summarizer<gap, T>& summarize, const Stream* to, Finish finish) {
+  const auto terms = [&](const RowCursor& at) { return to != nullptr ? at.of<T>(*to) : Row<T>{}; };
+  RowCursor cursor(call.space, begin);
+  const bool staggered = call.classes <= block_size && begin < end &&
+                         cursor.of<T>(call.logits).contiguous() &&
+                         (to == nullptr || terms(cursor).contiguous());
+  if (!staggered) {
+    for (; cursor.row() < end; cursor.advance()) {
+      const Row<T> x = cursor.of<T>(call.logits), e = terms(cursor);
+      finish(cursor, x, e, summarize(x, e));
+    }
+    return;
+  }
+  RowCursor ahead(call.space, begin), behind(call.space, begin);
+  BlockMax<T> top = summarize.block_maximum(cursor.of<T>(call.logits)), next = top;
+  RowSummary<T> waiting;
+  for (; cursor.row() < end; cursor.advance()) {
+    ahead.advance();
+    if (ahead.row() < end) {
+      const Row<T> x = ahead.of<T>(call.logits);
+      next = summarize.block_maximum(x);
+      x.expect(call.classes, call.classes);
+    }
+    const RowSummary<T> s = summarize(cursor.of<T>(call.logits), terms(cursor), &top);
+    top = next;
+    if (cursor.row() > begin) {
+      finish(behind, behind.of<T>(call.logits), terms(behind), waiting);
+      behind.advance();
+    }
+    waiting = s;
+  }
+  finish(behind, behind.of<T>(call.logits), terms(behind), waiting);
+}
+
 // body(begin, n, e, move) for every block of the row's exponentials; move(e) takes a vector of them to
 // the row's base, where `normalize` applies.
 template <class T, class Body>
@@ -34,7 +82,7 @@ inline void each_block(index_t classes, const Row<T>& terms, const RowSummary<T>
     T* e = terms.open(begin, scratch.terms);
     // A row of one block still lies where the summary put it.
     if (classes > block_size) terms.fetch(begin, n, scratch.terms);
-    normalize.move(scratch.exponents[begin / block_size], s.base.exponent);
+    normalize.move(block_exponent(classes, begin, s, scratch), s.base.exponent);
     if (normalize.moves()) {
       body(begin, n, e,
            [&](Vec<T> v) __attribute__((always_inline)) { return normalize.moved(v); });
@@ -50,9 +98,8 @@ template <class T>
 inline void mend_probability(const Row<T>& p, index_t classes, const RowSummary<T>& s,
                              const Wide<T>& sum, const Normalizer<T>& normalize, T* scratch) {
   if (s.confident()) return p.set(s.argmax, static_cast<T>(quotient(s.top, sum).value()));
-  const double others = s.ties();
-  if (others == 0) return;
-  const Vec<T> shared = normalize(Vec<T>(s.rounded_top)), share(static_cast<T>(1 / (others + 1)));
+  if (s.others == 0) return;
+  const Vec<T> shared = normalize(Vec<T>(s.rounded_top)), share(static_cast<T>(1 / (s.others + 1)));
   for (index_t k0 = 0; k0 < classes; k0 += block_size) {
     const int n = block_length(classes, k0);
     p.fetch(k0, n, scratch);
@@ -69,9 +116,8 @@ template <class T>
 void softmax(const Call& call, index_t begin, index_t end, void* memory) noexcept {
   const Scratch<T> scratch(memory, call.classes);
   Summarizer<Gap::skip, T> summarize(call, scratch, Terms::output);
-  each_row(call, begin, end, [&](const RowCursor& cursor) {
-    const Row<T> x = cursor.of<T>(call.logits), p = cursor.of<T>(call.out[0]);
-    const RowSummary<T> s = summarize(x, p);
+  const auto finish = [&](const RowCursor&, const Row<T>&, const Row<T>& p,
+                          const RowSummary<T>& s) {
     if (s.kind != RowKind::regular) return p.fill(call.classes, quiet_nan<T>());
     const Wide<T> sum = s.sum();
     Normalizer<T> normalize(sum, Wide<T>{1.0});
@@ -82,7 +128,8 @@ void softmax(const Call& call, index_t begin, index_t end, void* memory) noexcep
       p.put(k0, n, e);
     });
     mend_probability(p, call.classes, s, sum, normalize, scratch.terms);
-  });
+  };
+  each_summary(call, begin, end, summarize, &call.out[0], finish);
 }
 
 template <class T>
@@ -90,9 +137,9 @@ void log_softmax(const Call& call, index_t begin, index_t end, void* memory) noe
   using V = Vec<T>;
   const Scratch<T> scratch(memory, call.classes);
   Summarizer<Gap::skip, T> summarize(call, scratch, Terms::scratch);
-  each_row(call, begin, end, [&](const RowCursor& cursor) {
-    const Row<T> x = cursor.of<T>(call.logits), out = cursor.of<T>(call.out[0]);
-    const RowSummary<T> s = summarize(x, Row<T>{});
+  const auto finish = [&](const RowCursor& cursor, const Row<T>& x, const Row<T>&,
+                          const RowSummary<T>& s) {
+    const Row<T> out = cursor.of<T>(call.out[0]);
     if (s.kind != RowKind::regular) return out.fill(call.classes, quiet_nan<T>());
     const T log_ratio = static_cast<T>(RowConstants<T>(s).log_ratio.value());
     const Affine<T>& map = summarize.map();
@@ -116,7 +163,8 @@ void log_softmax(const Call& call, index_t begin, index_t end, void* memory) noe
       }
       out.put(k0, n, y);
     }
-  });
+  };
+  each_summary(call, begin, end, summarize, nullptr, finish);
 }
 
 // Could T's error reach the result's bound, which counts in ULP of max(|max|, |result|)? T is within
@@ -147,11 +195,10 @@ void logsumexp(const Call& call, index_t begin, index_t end, void* memory) noexc
     const double max = static_cast<double>(s.max);
     return fma1(call.temperature, l.hi, fma1(call.temperature, l.lo, max));
   };
-  each_row(call, begin, end, [&](const RowCursor& cursor) {
-    const RowSummary<T> s = summarize(cursor.of<T>(call.logits), Row<T>{});
+  const auto finish = [&](const RowCursor& cursor, const Row<T>& x, const Row<T>&,
+                          const RowSummary<T>& s) {
     double value = static_cast<double>(quiet_nan<T>());
     if (s.kind == RowKind::regular) {
-      const Row<T> x = cursor.of<T>(call.logits);
       value = sign * at_temperature(s, RowConstants<T>(s).log_ratio);
       if (cancels<T>(s, value, call.temperature)) {
         const Wide<T> tail = summarize.refined_tail(x, s);
@@ -163,7 +210,8 @@ void logsumexp(const Call& call, index_t begin, index_t end, void* memory) noexc
       value = sign * __builtin_inf();
     }
     set_one<T>(cursor.locate(call.out[0]), value);
-  });
+  };
+  each_summary(call, begin, end, summarize, nullptr, finish);
 }
 
 // log S - (sum of p_k log e_k) with both taken from the maximum: two terms of one sign.
@@ -172,8 +220,8 @@ void entropy(const Call& call, index_t begin, index_t end, void* memory) noexcep
   const Scratch<T> scratch(memory, call.classes);
   Summarizer<Gap::sum, T> summarize(call, scratch, Terms::scratch);
   const Wide<double> unit = call.entropy_base > 0 ? log_of(call.entropy_base) : Wide<double>{1.0};
-  each_row(call, begin, end, [&](const RowCursor& cursor) {
-    const RowSummary<T> s = summarize(cursor.of<T>(call.logits), Row<T>{});
+  const auto finish = [&](const RowCursor& cursor, const Row<T>&, const Row<T>&,
+                          const RowSummary<T>& s) {
     double value = static_cast<double>(quiet_nan<T>());
     if (s.kind == RowKind::regular) {
       const RowConstants<T> c(s);
@@ -183,7 +231,8 @@ void entropy(const Call& call, index_t begin, index_t end, void* memory) noexcep
       value = quotient(sum, unit).value();
     }
     set_one<T>(cursor.locate(call.out[0]), value);
-  });
+  };
+  each_summary(call, begin, end, summarize, nullptr, finish);
 }
 
 }  // namespace SOFTLANE_ISA

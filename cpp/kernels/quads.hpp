@@ -1,4 +1,4 @@
-// The sum of a block's terms in the canonical order (block.hpp), from its quads on.
+// The sum of a block's terms in the canonical order (block.hpp).
 #pragma once
 
 #include "kernels/row.hpp"
@@ -9,71 +9,89 @@ namespace SOFTLANE_ISA {
 
 inline constexpr int quad_size = 64;                      // elements: 4 steps of 16 lanes
 inline constexpr int max_quads = block_size / quad_size;  // 16
-// A vector of partial sums: float64 for float32 rows, and what the additions rounded away beside it
-// for float64 rows. Without it a row whose sum is one large term and many small ones would lose up
-// to an ULP at each of ten levels.
+
+// The sum over a vector's own lanes, in lane 0.
+template <int H, class V>
+inline V sum_within(V s) {
+  if constexpr (H >= 1) {
+    return sum_within<H / 2>(s + s.template down<H>());
+  } else {
+    return s;
+  }
+}
+
+// A vector of sums, and beside it what the additions have rounded away (Knuth's two-sum). Without
+// it a row whose sum is one large term and many small ones would lose up to an ULP at each of ten
+// levels. float32 rows might add in float64 instead: the conversions cost twice as much.
 template <class T>
-struct Partial;
+struct Partial {
+  using V = Vec<T>;
+  V hi, lo;
 
-template <>
-struct Partial<float> {
-  using D = Vec<double>;
-  static constexpr int parts = 1;
-  D hi;
-
-  static Partial load(const double* p) { return {D::load(p)}; }
-  void store(double* p) const { hi.store(p); }
-  friend Partial operator+(Partial a, Partial b) { return {a.hi + b.hi}; }
-  static Wide<float> last(const double* p) { return {p[0]}; }
-};
-
-template <>
-struct Partial<double> {
-  using D = Vec<double>;
-  static constexpr int parts = 2;
-  D hi, lo;
-
-  static Partial load(const double* p) { return {D::load(p), D::load(p + 16 * max_quads)}; }
-  void store(double* p) const {
+  static Partial load(const T* p) { return {V::load(p), V::load(p + 16 * max_quads)}; }
+  void store(T* p) const {
     hi.store(p);
     lo.store(p + 16 * max_quads);
   }
-  static Partial sum(D a, D b) {
-    const D s = a + b, bb = s - a;
+  static Partial sum(V a, V b) {
+    const V s = a + b, bb = s - a;
     return {s, (a - (s - bb)) + (b - bb)};
   }
   friend Partial operator+(Partial a, Partial b) {
     const Partial s = sum(a.hi, b.hi);
     return {s.hi, s.lo + (a.lo + b.lo)};
   }
-  static Wide<double> last(const double* p) {
-    return Wide<double>{p[0]} + Wide<double>{p[16 * max_quads]};
+  static Partial quad(V a, V b, V c, V d) { return sum(a, b) + sum(c, d); }
+  template <int H>
+  Partial down() const {
+    return {hi.template down<H>(), lo.template down<H>()};
   }
 };
 
-// The four terms of one step group, in the lanes from `lane` on, to their quad.
-inline void set_quad(double* quads, const Vec<float>* t) {
-  constexpr int wide = Vec<float>::lanes / Vec<double>::lanes;
-  Vec<double> d[4][wide];
-  for (int i = 0; i < 4; ++i) widen(t[i], d[i]);
-  for (int w = 0; w < wide; ++w) {
-    ((d[0][w] + d[1][w]) + (d[2][w] + d[3][w])).store(quads + w * Vec<double>::lanes);
+// Over the 16 lanes, by halving. For float32 the last four levels are quicker in float64, where
+// nothing needs to be carried.
+inline Wide<float> halved(const Partial<float>* lanes) {
+  constexpr int wide = Vec<float>::lanes / Vec<double>::lanes, registers = 16 / Vec<float>::lanes;
+  Vec<double> d[registers * wide], lo[wide];
+  for (int j = 0; j < registers; ++j) {
+    widen(lanes[j].hi, d + j * wide);
+    widen(lanes[j].lo, lo);
+    for (int w = 0; w < wide; ++w) d[j * wide + w] = d[j * wide + w] + lo[w];
   }
+  for (int h = registers * wide / 2; h >= 1; h /= 2) {
+    for (int j = 0; j < h; ++j) d[j] = d[j] + d[j + h];
+  }
+  return {sum_within<Vec<double>::lanes / 2>(d[0]).lane0()};
 }
-inline void set_quad(double* quads, const Vec<double>* t) {
-  (Partial<double>::sum(t[0], t[1]) + Partial<double>::sum(t[2], t[3])).store(quads);
+inline Wide<double> halved(Partial<double>* lanes) {
+  for (int h = 8 / Vec<double>::lanes; h >= 1; h /= 2) {
+    for (int j = 0; j < h; ++j) lanes[j] = lanes[j] + lanes[j + h];
+  }
+  const Partial<double> s = sum_within<Vec<double>::lanes / 2>(lanes[0]);
+  return Wide<double>{s.hi.lane0()} + Wide<double>{s.lo.lane0()};
 }
 
 // The quads of one block and their sum.
 template <class T>
-struct Quads {
+class Quads {
+ public:
+  using V = Vec<T>;
   using P = Partial<T>;
-  alignas(64) double sum[P::parts][16 * max_quads];
+  static constexpr int width = V::lanes, registers = 16 / width;
 
+  void set(int quad, int lane, const P& v) { v.store(sum_[0] + 16 * quad + lane); }
+  // One lane of a quad; by whole vectors, for a load of several lanes would wait for a store of one.
+  void mend(int quad, int lane, const P& v) {
+    static constexpr T index[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    T* q = sum_[0] + 16 * quad + lane / width * width;
+    const P old = P::load(q);
+    const auto here = equal(V::load(index), V(static_cast<T>(lane % width)));
+    P{select(here, v.hi, old.hi), select(here, v.lo, old.lo)}.store(q);
+  }
   Wide<T> total(int count) {
     const int live = count <= 1 ? 1 : count <= 2 ? 2 : count <= 4 ? 4 : count <= 8 ? 8 : 16;
-    for (auto& part : sum) {
-      for (int k = 16 * count; k < 16 * live; ++k) part[k] = 0;
+    for (int g = count; g < live; ++g) {
+      for (int l = 0; l < 16; l += width) P{V(T(0)), V(T(0))}.store(sum_[0] + 16 * g + l);
     }
     switch (live) {
       case 1:
@@ -90,32 +108,27 @@ struct Quads {
   }
 
  private:
+  // The first `Live` quads (a power of two; those beyond the block's end are zero), then the lanes.
   template <int Live>
-  Wide<T> add() {
-    constexpr int width = Vec<double>::lanes, registers = 16 / width;
+  SOFTLANE_INLINE Wide<T> add() const {
     constexpr int half = Live > 1 ? Live / 2 : 1;
-    double* q = sum[0];
+    P lanes[registers];
     for (int j = 0; j < registers; ++j) {
+      const T* q = sum_[0] + j * width;
       P s[half];
       for (int g = 0; g < half; ++g) {
-        s[g] = P::load(q + 16 * g + j * width);
-        if (Live > 1) s[g] = s[g] + P::load(q + 16 * (g + half) + j * width);
+        s[g] = P::load(q + 16 * g);
+        if (Live > 1) s[g] = s[g] + P::load(q + 16 * (g + half));
       }
       for (int h = half / 2; h >= 1; h /= 2) {
         for (int g = 0; g < h; ++g) s[g] = s[g] + s[g + h];
       }
-      s[0].store(q + j * width);
+      lanes[j] = s[0];
     }
-    int h = 8;
-    for (; h >= width; h /= 2) {
-      for (int l = 0; l < h; l += width) (P::load(q + l) + P::load(q + l + h)).store(q + l);
-    }
-    for (; h >= 1; h /= 2) {
-      // The upper lanes of these sums are not used.
-      (P::load(q) + P::load(q + h)).store(q);
-    }
-    return P::last(q);
+    return halved(lanes);
   }
+
+  alignas(64) T sum_[2][16 * max_quads];
 };
 
 }  // namespace SOFTLANE_ISA

@@ -11,6 +11,8 @@
 namespace softlane {
 namespace SOFTLANE_ISA {
 
+#define SOFTLANE_INLINE inline __attribute__((always_inline))
+
 inline constexpr int block_size = 1024;
 
 inline int block_length(index_t classes, index_t begin) {
@@ -47,6 +49,11 @@ struct Row {
   void put(index_t begin, int n, const T* block) const {
     if (data == nullptr || contiguous()) return;
     for (int k = 0; k < n; ++k) set(begin + k, block[k]);
+  }
+  // Asks for the cache lines of n contiguous elements.
+  void expect(index_t begin, index_t n) const {
+    const char* p = data + begin * stride;
+    for (index_t at = 0; at < n * stride; at += 64) __builtin_prefetch(p + at);
   }
   void fill(index_t classes, T v) const {
     for (index_t k = 0; k < classes; ++k) set(k, v);
@@ -103,7 +110,7 @@ struct First {
 
 // body(k, chunk) for k = 0, lanes, 2 lanes, ...
 template <class T, class Body>
-inline __attribute__((always_inline)) void each_vector(int n, Body body) {
+SOFTLANE_INLINE void each_vector(int n, Body body) {
   using V = Vec<T>;
   int k = 0;
   for (; k + V::lanes <= n; k += V::lanes) body(k, Whole<V>{});

@@ -22,25 +22,27 @@ struct RowSummary {
   Base<T> base;                    // of the block that holds the maximum
   Wide<T> top{0}, tail{0}, tail_gap{0};
   T rounded_top = 0;
+  T shift = 0;        // of the map
+  double others = 0;  // how many share the maximum, where nothing else counts
   index_t argmax = 0;
 
   // Is the maximum's probability above a half? Then no other class shares the maximum.
   bool confident() const { return tail.value() < 0.99 * top.value(); }
-  // How many others share the maximum, where nothing else counts; else 0.
-  double ties() const {
-    const double one = static_cast<double>(rounded_top), n = tail.value() / one;
-    if (!(n >= 1 && n < 0x1p52)) return 0;
-    const double whole = (n + 0x1.8p52) - 0x1.8p52;
-    const Wide<T> rest = tail + Wide<T>{one} * -whole;
-    return rest.value() == 0 && rest.low() == 0 ? whole : 0;
-  }
   // S. The rounding of the maximum's own term would add to the error of all others; where several
   // classes share the maximum each of them counts unrounded.
-  Wide<T> sum() const {
-    if (!confident()) {
-      if (const double n = ties()) return top * (n + 1);
+  Wide<T> sum() const { return others > 0 ? top * (others + 1) : top + tail; }
+
+  SOFTLANE_INLINE void classify() {
+    if (tail.value() != tail.value()) {
+      kind = RowKind::has_nan;
+    } else if (max == negative_infinity<T>()) {
+      kind = RowKind::all_negative_infinity;
+    } else if (!confident()) {
+      const double one = static_cast<double>(rounded_top), n = tail.value() / one;
+      const double whole = n < 0x1p52 ? (n + 0x1.8p52) - 0x1.8p52 : 0;
+      const Wide<T> rest = tail + Wide<T>{one} * -whole;
+      if (rest.value() == 0 && rest.low() == 0) others = whole;
     }
-    return top + tail;
   }
 
   // What the terms of a sum taken from `from` add to a gap taken from the larger `to`; nothing where
@@ -49,7 +51,7 @@ struct RowSummary {
     return sum.value() > 0 ? sum * (to - from) : Wide<T>{0};
   }
 
-  void merge(const BlockSummary<T>& b, index_t begin) {
+  SOFTLANE_INLINE void merge(const BlockSummary<T>& b, index_t begin) {
     const bool new_top = begin == 0 || b.max > max;
     const double moved = static_cast<double>(b.base.exponent) - static_cast<double>(base.exponent);
     if (new_top) {
@@ -116,13 +118,23 @@ class Summarizer {
   bool direct() const { return direct_; }
   const Affine<T>& map() const { return affine_; }
 
+  // The maximum of a row of one contiguous block, which may be given to the call.
+  BlockMax<T> block_maximum(const Row<T>& x) const {
+    const T* block = x.fetch(0, static_cast<int>(classes_), scratch_.logits);
+    const int n = static_cast<int>(classes_);
+    return direct_ ? block_max(block, n, Direct<T>{}) : block_max(block, n, affine_);
+  }
+
   // After the call map() holds the shift that the row took.
-  RowSummary<T> operator()(const Row<T>& x, const Row<T>& terms) {
+  RowSummary<T> operator()(const Row<T>& x, const Row<T>& terms,
+                           const BlockMax<T>* known = nullptr) {
     RowSummary<T> s;
     affine_.shift = 0;
     if (!overwrites_) {
-      if (direct_ ? blocks<true>(x, terms, Direct<T>{}, s) : blocks<true>(x, terms, affine_, s)) {
-        return classified(s);
+      if (direct_ ? blocks<true>(x, terms, Direct<T>{}, s, known)
+                  : blocks<true>(x, terms, affine_, s, known)) {
+        s.classify();
+        return s;
       }
       s = RowSummary<T>{};
     }
@@ -140,7 +152,9 @@ class Summarizer {
     } else {
       blocks<false>(x, terms, affine_, s);
     }
-    return classified(s);
+    s.shift = affine_.shift;
+    s.classify();
+    return s;
   }
 
   // T once more, for the rows whose result is so much smaller than its parts that the rounding of the
@@ -148,6 +162,8 @@ class Summarizer {
   // most), and the others summed apart. Twice the work, for few rows.
   Wide<T> refined_tail(const Row<T>& x, const RowSummary<T>& s) const {
     using V = Vec<T>;
+    Affine<T> map = affine_;
+    map.shift = s.shift;
     const V share(static_cast<T>(s.tail.value() * 0x1p-6));
     Wide<T> large{0};
     RowSummary<T> small;
@@ -156,20 +172,20 @@ class Summarizer {
       const T* a = x.fetch(begin, n, scratch_.logits);
       T* rest = scratch_.other;
       each_vector<T>(n, [&](int k, auto part) {
-        const V v = affine_.sign(part.load(a + k));
+        const V v = map.sign(part.load(a + k));
         part.store(v, rest + k);
-        const V e = exp_from_base(v, affine_, s.base);
+        const V e = exp_from_base(v, map, s.base);
         unsigned hits = static_cast<unsigned>(greater(e, share));
         for (; hits != 0; hits &= hits - 1) {
           const int h = k + first_set(hits);
           if (h >= n) break;
-          if (begin + h != s.argmax) large = large + exp_wide(rest[h], affine_, s.base);
+          if (begin + h != s.argmax) large = large + exp_wide(rest[h], map, s.base);
           rest[h] = negative_infinity<T>();
         }
       });
       if (s.argmax >= begin && s.argmax < begin + n)
         rest[s.argmax - begin] = negative_infinity<T>();
-      const Affine<T> plain = affine_.without_sign();
+      const Affine<T> plain = map.without_sign();
       small.merge(
           summarize_block<Gap::skip>(rest, n, block_max(rest, n, plain), plain, scratch_.terms),
           begin);
@@ -193,12 +209,13 @@ class Summarizer {
  private:
   // False, with the block at hand unwritten, where the row turns out to need a shift.
   template <bool checked, class Map>
-  bool blocks(const Row<T>& x, const Row<T>& terms, const Map& map, RowSummary<T>& s) const {
+  SOFTLANE_INLINE bool blocks(const Row<T>& x, const Row<T>& terms, const Map& map,
+                              RowSummary<T>& s, const BlockMax<T>* known = nullptr) const {
     const double limit = static_cast<double>(ExpRange<T>::limit);
     for (index_t begin = 0; begin < classes_; begin += block_size) {
       const int n = block_length(classes_, begin);
       const T* block = x.fetch(begin, n, scratch_.logits);
-      const BlockMax<T> top = block_max(block, n, map);
+      const BlockMax<T> top = known != nullptr ? *known : block_max(block, n, map);
       const double z = map.argument(top.value) * map.beta();
       if (checked) {
         const bool low = classes_ <= block_size && z < -limit && top.value > negative_infinity<T>();
@@ -214,14 +231,6 @@ class Summarizer {
            s.max == negative_infinity<T>();
   }
 
-  RowSummary<T> classified(RowSummary<T> s) const {
-    if (s.tail.value() != s.tail.value()) {
-      s.kind = RowKind::has_nan;
-    } else if (s.max == negative_infinity<T>()) {
-      s.kind = RowKind::all_negative_infinity;
-    }
-    return s;
-  }
   bool any_nan(const Row<T>& x) const {
     for (index_t k = 0; k < classes_; ++k) {
       const T v = x.at(k);

@@ -3,6 +3,7 @@
 // The mathematics is written against that vocabulary.
 #include "dispatch/dispatch.hpp"
 #include "kernels/curvature.hpp"
+#include "kernels/probes.hpp"
 
 namespace softlane {
 namespace SOFTLANE_ISA {
@@ -27,7 +28,8 @@ namespace SOFTLANE_ISA {
 
 const KernelTable& table() {
   static const KernelTable t = {SOFTLANE_TABLE_QUOTE(SOFTLANE_ISA),
-                                {SOFTLANE_TABLE_ROW(float), SOFTLANE_TABLE_ROW(double)}};
+                                {SOFTLANE_TABLE_ROW(float), SOFTLANE_TABLE_ROW(double)},
+                                {probes<float>(), probes<double>()}};
   return t;
 }
 

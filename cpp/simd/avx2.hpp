@@ -52,10 +52,11 @@ struct Vec<double> {
     const __m128d m2 = _mm_max_pd(_mm256_castpd256_pd128(a.r), _mm256_extractf128_pd(a.r, 1));
     return _mm_cvtsd_f64(_mm_max_pd(m2, _mm_unpackhi_pd(m2, m2)));
   }
-  friend double reduce_add(Vec a) {
-    const __m128d s2 = _mm_add_pd(_mm256_castpd256_pd128(a.r), _mm256_extractf128_pd(a.r, 1));
-    return _mm_cvtsd_f64(_mm_add_pd(s2, _mm_unpackhi_pd(s2, s2)));
+  template <int H>
+  Vec down() const {
+    return H == 2 ? _mm256_permute2f128_pd(r, r, 1) : _mm256_permute_pd(r, 5);
   }
+  double lane0() const { return _mm256_cvtsd_f64(r); }
 };
 
 template <>
@@ -102,6 +103,13 @@ struct Vec<float> {
     const __m128 m2 = _mm_max_ps(m4, _mm_movehl_ps(m4, m4));
     return _mm_cvtss_f32(_mm_max_ps(m2, _mm_movehdup_ps(m2)));
   }
+  template <int H>
+  Vec down() const {
+    return H == 4   ? _mm256_permute2f128_ps(r, r, 1)
+           : H == 2 ? _mm256_permute_ps(r, 0x4e)
+                    : _mm256_permute_ps(r, 0xb1);
+  }
+  float lane0() const { return _mm256_cvtss_f32(r); }
   friend void widen(Vec a, Vec<double>* d) {
     d[0] = _mm256_cvtps_pd(_mm256_castps256_ps128(a.r));
     d[1] = _mm256_cvtps_pd(_mm256_extractf128_ps(a.r, 1));

@@ -49,11 +49,12 @@ struct Vec<double> {
     const __m128d m2 = _mm_max_pd(_mm256_castpd256_pd128(m4), _mm256_extractf128_pd(m4, 1));
     return _mm_cvtsd_f64(_mm_max_pd(m2, _mm_unpackhi_pd(m2, m2)));
   }
-  friend double reduce_add(Vec a) {
-    const __m256d s4 = _mm256_add_pd(_mm512_castpd512_pd256(a.r), _mm512_extractf64x4_pd(a.r, 1));
-    const __m128d s2 = _mm_add_pd(_mm256_castpd256_pd128(s4), _mm256_extractf128_pd(s4, 1));
-    return _mm_cvtsd_f64(_mm_add_pd(s2, _mm_unpackhi_pd(s2, s2)));
+  template <int H>
+  Vec down() const {
+    const __m512i bits = _mm512_castpd_si512(r);
+    return _mm512_castsi512_pd(_mm512_alignr_epi64(bits, bits, H));
   }
+  double lane0() const { return _mm512_cvtsd_f64(r); }
 };
 
 template <>
@@ -97,6 +98,12 @@ struct Vec<float> {
     const __m128 m2 = _mm_max_ps(m4, _mm_movehl_ps(m4, m4));
     return _mm_cvtss_f32(_mm_max_ps(m2, _mm_movehdup_ps(m2)));
   }
+  template <int H>
+  Vec down() const {
+    const __m512i bits = _mm512_castps_si512(r);
+    return _mm512_castsi512_ps(_mm512_alignr_epi32(bits, bits, H));
+  }
+  float lane0() const { return _mm512_cvtss_f32(r); }
   friend void widen(Vec a, Vec<double>* d) {
     d[0] = _mm512_cvtps_pd(_mm512_castps512_ps256(a.r));
     d[1] = _mm512_cvtps_pd(_mm512_extractf32x8_ps(a.r, 1));

@@ -60,7 +60,11 @@ struct Vec<double> {
   friend double reduce_max(Vec a) {
     return vgetq_lane_f64(max(a, Vec(vextq_f64(a.r, a.r, 1))).r, 0);
   }
-  friend double reduce_add(Vec a) { return vgetq_lane_f64(a.r, 0) + vgetq_lane_f64(a.r, 1); }
+  template <int H>
+  Vec down() const {
+    return vextq_f64(r, r, H);
+  }
+  double lane0() const { return vgetq_lane_f64(r, 0); }
 };
 
 template <>
@@ -117,6 +121,11 @@ struct Vec<float> {
     const Vec m = max(a, Vec(vextq_f32(a.r, a.r, 2)));
     return vgetq_lane_f32(max(m, Vec(vextq_f32(m.r, m.r, 1))).r, 0);
   }
+  template <int H>
+  Vec down() const {
+    return vextq_f32(r, r, H);
+  }
+  float lane0() const { return vgetq_lane_f32(r, 0); }
   friend void widen(Vec a, Vec<double>* d) {
     d[0] = vcvt_f64_f32(vget_low_f32(a.r));
     d[1] = vcvt_high_f64_f32(a.r);

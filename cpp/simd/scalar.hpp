@@ -46,7 +46,11 @@ struct Vec {
     return static_cast<Bits>(bits(t) << (sizeof(T) == 4 ? 23 : 52));
   }
   friend T reduce_max(Vec a) { return a.r; }
-  friend T reduce_add(Vec a) { return a.r; }
+  template <int H>
+  Vec down() const {
+    return *this;
+  }
+  T lane0() const { return r; }
   friend void widen(Vec a, Vec<double>* d) { d[0] = static_cast<double>(a.r); }
   friend void narrow(const Vec<double>* d, Vec& a) { a = static_cast<T>(d[0].r); }
 

@@ -10,7 +10,8 @@
 //   greater, equal -> Mask      false on NaN; unsigned(mask) has bit l for lane l
 //   select(mask, yes, no)
 //   exponent_field(t)           t's bits shifted left by the mantissa's width
-//   reduce_max, reduce_add      over lanes; the sum by halving: l with l + lanes/2, l + lanes/4, ...
+//   reduce_max                  over lanes
+//   down<H>, lane0              lane l takes lane l + H for l < H (H a power of two); lane 0
 //   widen, narrow               Vec<float> to and from consecutive Vec<double>
 //
 // The build defines SOFTLANE_ISA; that namespace becomes `live` in this translation unit.

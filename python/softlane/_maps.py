@@ -805,6 +805,11 @@ def one_hot(
     The result h has h[..., k] = 1 where k = labels[...], else 0: the indicator (Iverson bracket) of
     the label. Labels are checked before the result is allocated.
 
+    References
+    ----------
+    .. [1] C. M. Bishop, "Pattern Recognition and Machine Learning", Springer, 2006, section 4.1.2
+       (the 1-of-K coding scheme).
+
     Examples
     --------
     >>> import softlane as sl
