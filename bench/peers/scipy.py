@@ -1,0 +1,27 @@
+"""scipy.special: three of the operations, none with `out=`."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from bench.peers.base import Peer, UnavailableError
+from bench.problem import Call, Problem
+
+
+class SciPy(Peer):
+    name = "SciPy"
+
+    def __init__(self, threads: int) -> None:
+        super().__init__(threads)
+        import scipy
+        import scipy.special
+
+        self.version = scipy.__version__
+        self._special = scipy.special
+
+    def prepare(self, problem: Problem) -> Call:
+        if problem.cell.op not in ("softmax", "log_softmax", "logsumexp"):
+            raise UnavailableError("no such operation")
+        if problem.x.dtype.itemsize < 4:
+            raise UnavailableError("computes half precision in half precision")
+        return partial(getattr(self._special, problem.cell.op), problem.x, axis=problem.axis)

@@ -1,0 +1,109 @@
+"""A cell's data, and softlane's calls on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+import softlane as sl
+from bench.cells import Cell
+
+AnyArray: TypeAlias = NDArray[Any]
+Call: TypeAlias = Callable[[], Any]  # the operation, once
+
+
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """Look a dtype up, in ml_dtypes where NumPy does not have it."""
+    if name != "bfloat16":
+        return np.dtype(name)
+    import ml_dtypes
+
+    dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return dtype
+
+
+def supported(name: str) -> bool:
+    """Whether this version of softlane takes the dtype: found out by trying."""
+    try:
+        return sl.softmax(np.zeros((1, 2), numpy_dtype(name))).dtype == numpy_dtype(name)
+    except (TypeError, ImportError):
+        return False
+
+
+@dataclass
+class Problem:
+    """Logits x, labels of x's shape without its class axis, and a vector v of x's shape."""
+
+    cell: Cell
+    x: AnyArray
+    labels: NDArray[np.int64]
+    v: AnyArray
+
+    @classmethod
+    def of(cls, cell: Cell) -> Problem:
+        rng = np.random.default_rng(2026)
+        dtype, array = numpy_dtype(cell.dtype), cell.array
+        step = 2 if array.layout == "strided" else 1
+
+        def normal(scale: float) -> AnyArray:
+            shape = (*array.shape[:-1], step * array.shape[-1])
+            draws = rng.standard_normal(shape, np.float32)
+            draws *= scale
+            return draws.astype(dtype)[..., ::step]
+
+        rows = array.shape[: array.axis] + array.shape[array.axis :][1:]
+        labels = np.asarray(rng.integers(array.classes, size=rows))
+        # A derivative's vector is only read by hvp; others get no memory for it.
+        x = normal(3)
+        return cls(cell, x, labels, normal(1) if cell.op == "hvp" else x)
+
+    @property
+    def axis(self) -> int:
+        return self.cell.array.axis
+
+    @property
+    def fresh(self) -> bool:
+        return self.cell.array.layout == "fresh"
+
+    def outputs(self) -> tuple[AnyArray, ...]:
+        """Warm arrays for the results: written once, so that every page is there."""
+        array, dtype = self.cell.array, self.x.dtype
+        loss = np.dtype(np.float32) if dtype.itemsize < 4 else dtype
+        rows, full = self.labels.shape, array.shape
+        without = full[: array.axis] + full[array.axis :][1:]
+        specs: dict[str, tuple[tuple[tuple[int, ...], np.dtype[Any]], ...]] = {
+            "softmax": ((full, dtype),),
+            "log_softmax": ((full, dtype),),
+            "logsumexp": ((rows, dtype),),
+            "cross_entropy": ((rows, loss),),
+            "value_and_grad": ((rows, loss), (full, dtype)),
+            "grad_and_hess_diag": ((full, dtype), (full, dtype)),
+            "hvp": ((full, dtype),),
+            "hessian": (((*without, array.classes, array.classes), dtype),),
+        }
+        return tuple(np.full(shape, 7, kind) for shape, kind in specs[self.cell.op])
+
+
+def softlane_call(problem: Problem) -> Call:
+    """Return softlane's call, with nothing of Python's around it."""
+    x, y, axis, op = problem.x, problem.labels, problem.axis, problem.cell.op
+    out: Any = None
+    if not problem.fresh:
+        outs = problem.outputs()
+        out = outs if len(outs) > 1 else outs[0]
+    calls: dict[str, Call] = {
+        "softmax": partial(sl.softmax, x, axis, out=out),
+        "log_softmax": partial(sl.log_softmax, x, axis, out=out),
+        "logsumexp": partial(sl.logsumexp, x, axis, out=out),
+        "cross_entropy": partial(sl.cross_entropy, x, y, axis, out=out),
+        "value_and_grad": partial(sl.cross_entropy_value_and_grad, x, y, axis, out=out),
+        "grad_and_hess_diag": partial(sl.cross_entropy_grad_and_hess_diag, x, y, axis, out=out),
+        "hvp": partial(sl.cross_entropy_hvp, x, problem.v, axis=axis, out=out),
+        "hessian": partial(sl.cross_entropy_hessian, x, axis=axis, out=out),
+    }
+    return calls[op]
