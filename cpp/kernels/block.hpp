@@ -89,7 +89,7 @@ SOFTLANE_INLINE BlockMax<T> block_max(const T* x, int n, const Map& map) {
   for (int j = 1; j < vectors; ++j) all = max(best[j], all);
   BlockMax<T> result{reduce_max(all)};
   // Without a branch: where the maximum stands is not to be predicted, and a wrong guess would throw
-  // away the next block's work (20 ns a row).
+  // away the next block's work (3 to 8 ns of a block's 75 to 150).
   unsigned hits = 0;
   T quads[16];
   for (int j = 0; j < vectors; ++j) {

@@ -22,7 +22,7 @@ inline V sum_within(V s) {
 
 // A vector of sums, and beside it what the additions have rounded away (Knuth's two-sum). Without
 // it a row whose sum is one large term and many small ones would lose up to an ULP at each of ten
-// levels. float32 rows might add in float64 instead: the conversions cost twice as much.
+// levels. float32 rows might add in float64 instead: as accurate, and no faster.
 template <class T>
 struct Partial {
   using V = Vec<T>;
@@ -48,8 +48,8 @@ struct Partial {
   }
 };
 
-// Over the 16 lanes, by halving. For float32 the last four levels are quicker in float64, where
-// nothing needs to be carried.
+// Over the 16 lanes, by halving. float32 takes the last four levels in float64, where nothing
+// needs to be carried and the chain is shorter.
 inline Wide<float> halved(const Partial<float>* lanes) {
   constexpr int wide = Vec<float>::lanes / Vec<double>::lanes, registers = 16 / Vec<float>::lanes;
   Vec<double> d[registers * wide], lo[wide];

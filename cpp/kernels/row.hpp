@@ -120,23 +120,9 @@ SOFTLANE_INLINE void each_vector(int n, Body body) {
 // body(k, doubles) for k = 0, 16, 32, ...: 16 lanes as float64, absent ones zero.
 template <class T>
 struct Lanes {
-  static constexpr int vectors = 16 / Vec<T>::lanes;
   static constexpr int registers = 16 / Vec<double>::lanes;
   Vec<double> d[registers];
 
-  static Lanes load(const float* p) {
-    Lanes v;
-    constexpr int step = Vec<float>::lanes;
-    for (int j = 0; j < 16 / step; ++j) {
-      widen(Vec<float>::load(p + j * step), v.d + j * registers * step / 16);
-    }
-    return v;
-  }
-  static Lanes load(const double* p) {
-    Lanes v;
-    for (int j = 0; j < registers; ++j) v.d[j] = Vec<double>::load(p + j * Vec<double>::lanes);
-    return v;
-  }
   static Lanes load(const float* p, int n) {
     Lanes v;
     constexpr int step = Vec<float>::lanes;
