@@ -102,18 +102,6 @@ class CrossEntropyRow {
   double scaled_loss(Wide<T> v) const { return (v * scale_).value(); }
 };
 
-// c v for a factor c in two parts.
-template <class T>
-struct Factor {
-  Vec<T> hi, lo;
-  explicit Factor(Wide<T> c) {
-    const T h = static_cast<T>(c.hi);
-    hi = Vec<T>(h);
-    lo = Vec<T>(static_cast<T>((c.hi - static_cast<double>(h)) + c.low()));
-  }
-  Vec<T> operator()(Vec<T> v) const { return fma(hi, v, lo * v); }
-};
-
 // p (1 - p), rounded once after p.
 template <class T>
 inline Vec<T> variance(Vec<T> p) {

@@ -202,7 +202,7 @@ void logsumexp(const Call& call, index_t begin, index_t end, void* memory) noexc
       value = sign * at_temperature(s, RowConstants<T>(s).log_ratio);
       if (cancels<T>(s, value, call.temperature)) {
         const Wide<T> tail = summarize.refined_tail(x, s);
-        value = sign * at_temperature(s, RowConstants<T>::log1p_ratio(tail, s.top));
+        value = sign * at_temperature(s, log1p_ratio<double>(tail, s.top));
       }
     } else if (s.kind == RowKind::all_negative_infinity) {
       value = sign * -__builtin_inf();

@@ -18,7 +18,7 @@ template <class T>
 struct RowSummary {
   RowKind kind = RowKind::regular;
   T max = negative_infinity<T>();  // of the mapped logits ±x
-  double argument = 0;             // map.argument(max)
+  double argument = 0;             // map.wide_argument(max)
   Base<T> base;                    // of the block that holds the maximum
   Wide<T> top{0}, tail{0}, tail_gap{0};
   T rounded_top = 0;
@@ -144,7 +144,7 @@ class Summarizer {
       s.kind = top == top && !any_nan(x) ? RowKind::has_positive_infinity : RowKind::has_nan;
       return s;
     }
-    const double z = affine_.argument(top) * affine_.beta();
+    const double z = affine_.wide_argument(top) * affine_.beta();
     const double limit = static_cast<double>(ExpRange<T>::limit);
     if (top > negative_infinity<T>() && !(z <= limit && z >= -limit)) affine_.shift = top;
     if (direct_ && affine_.shift == 0) {
@@ -216,7 +216,7 @@ class Summarizer {
       const int n = block_length(classes_, begin);
       const T* block = x.fetch(begin, n, scratch_.logits);
       const BlockMax<T> top = known != nullptr ? *known : block_max(block, n, map);
-      const double z = map.argument(top.value) * map.beta();
+      const double z = map.wide_argument(top.value) * map.beta();
       if (checked) {
         const bool low = classes_ <= block_size && z < -limit && top.value > negative_infinity<T>();
         if (!(z <= limit) || low) return false;
@@ -227,7 +227,7 @@ class Summarizer {
       s.merge(b, begin);
       if (classes_ > block_size) terms.put(begin, n, e);
     }
-    return !checked || !(map.argument(s.max) * map.beta() < -limit) ||
+    return !checked || !(map.wide_argument(s.max) * map.beta() < -limit) ||
            s.max == negative_infinity<T>();
   }
 

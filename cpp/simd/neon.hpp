@@ -65,6 +65,25 @@ struct Vec<double> {
     return vextq_f64(r, r, H);
   }
   double lane0() const { return vgetq_lane_f64(r, 0); }
+  friend Vec exponent(Vec a) {
+    const uint64x2_t field =
+        vandq_u64(vshrq_n_u64(vreinterpretq_u64_f64(a.r), 52), vdupq_n_u64(0x7ff));
+    return vsubq_f64(vcvtq_f64_u64(field), vdupq_n_f64(1023));
+  }
+
+  friend Vec even(Vec a, Vec b) { return vuzp1q_f64(a.r, b.r); }
+  friend Vec odd(Vec a, Vec b) { return vuzp2q_f64(a.r, b.r); }
+  friend Vec zip_low(Vec a, Vec b) { return vzip1q_f64(a.r, b.r); }
+  friend Vec zip_high(Vec a, Vec b) { return vzip2q_f64(a.r, b.r); }
+  static constexpr int most_packed = 1;
+  template <int R>
+  static Vec load_packed(const double* p, int n) {
+    return load_first(p, n, 0);
+  }
+  template <int R>
+  void store_packed(double* p, int n) const {
+    store_first(p, n);
+  }
 };
 
 template <>
@@ -126,6 +145,20 @@ struct Vec<float> {
     return vextq_f32(r, r, H);
   }
   float lane0() const { return vgetq_lane_f32(r, 0); }
+
+  friend Vec even(Vec a, Vec b) { return vuzp1q_f32(a.r, b.r); }
+  friend Vec odd(Vec a, Vec b) { return vuzp2q_f32(a.r, b.r); }
+  friend Vec zip_low(Vec a, Vec b) { return vzip1q_f32(a.r, b.r); }
+  friend Vec zip_high(Vec a, Vec b) { return vzip2q_f32(a.r, b.r); }
+  static constexpr int most_packed = 1;
+  template <int R>
+  static Vec load_packed(const float* p, int n) {
+    return load_first(p, n, 0);
+  }
+  template <int R>
+  void store_packed(float* p, int n) const {
+    store_first(p, n);
+  }
   friend void widen(Vec a, Vec<double>* d) {
     d[0] = vcvt_f64_f32(vget_low_f32(a.r));
     d[1] = vcvt_high_f64_f32(a.r);

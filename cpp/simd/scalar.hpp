@@ -51,6 +51,9 @@ struct Vec {
     return *this;
   }
   T lane0() const { return r; }
+  friend Vec exponent(Vec a) {
+    return static_cast<T>(static_cast<int>(bits(a) >> 52 & 0x7ff) - 1023);
+  }
   friend void widen(Vec a, Vec<double>* d) { d[0] = static_cast<double>(a.r); }
   friend void narrow(const Vec<double>* d, Vec& a) { a = static_cast<T>(d[0].r); }
 

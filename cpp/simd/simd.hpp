@@ -13,6 +13,11 @@
 //   reduce_max                  over lanes
 //   down<H>, lane0              lane l takes lane l + H for l < H (H a power of two); lane 0
 //   widen, narrow               Vec<float> to and from consecutive Vec<double>
+//   exponent(a)                 of a normal positive Vec<double>: floor(log2 a)
+//   even, odd (a, b)            of a's lanes followed by b's, every other one
+//   zip_low, zip_high (a, b)    a's lanes and b's by turns: the first half, the second
+//   load_packed<R>(p, n)        R rows of n elements that follow each other in memory, each to the
+//   store_packed<R>(p, n)       begin of its lanes / R lanes; R is 1, 2, ... most_packed
 //
 // The build defines SOFTLANE_ISA; that namespace becomes `live` in this translation unit.
 #pragma once
