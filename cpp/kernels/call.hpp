@@ -87,12 +87,26 @@ struct Call {
   bool in_place = false;
 };
 
-// Scratch of one thread: three blocks, the blocks' exponents, and for the Hessian two rows (the
-// probabilities, and what their rounding lost) beside its K rows of output.
-inline std::size_t scratch_bytes(const Call& call) {
+// Scratch of one thread for rows one by one: three blocks, the blocks' exponents, and for the Hessian
+// two rows (the probabilities, and what their rounding lost) beside its K rows of output.
+inline std::size_t row_scratch_bytes(const Call& call) {
   const std::size_t classes = static_cast<std::size_t>(call.classes);
   const std::size_t row = call.operation == Operation::cross_entropy_hessian ? 2 * classes : 0;
-  return (3 * 1024 + classes / 1024 + 1 + row) * sizeof(double);
+  return ((3 * 1024 + classes / 1024 + 1 + row) * sizeof(double) + 63) / 64 * 64;
+}
+
+// Rows of more classes than this do not pass through panels (kernels/across.hpp).
+inline constexpr index_t most_panel_classes = 256;
+
+// One vector a class, of up to 64 bytes and 16 elements.
+inline std::size_t panel_bytes(const Call& call) {
+  if (call.classes > most_panel_classes) return 0;
+  return (static_cast<std::size_t>(call.classes) + 15) / 16 * 16 * 64;
+}
+
+// Scratch of one thread: the above, a buffer of rows and two panels.
+inline std::size_t scratch_bytes(const Call& call) {
+  return row_scratch_bytes(call) + 3 * panel_bytes(call);
 }
 
 }  // namespace softlane

@@ -113,7 +113,7 @@ inline void mend_probability(const Row<T>& p, index_t classes, const RowSummary<
 }
 
 template <class T>
-void softmax(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+void softmax_rows(const Call& call, index_t begin, index_t end, void* memory) noexcept {
   const Scratch<T> scratch(memory, call.classes);
   Summarizer<Gap::skip, T> summarize(call, scratch, Terms::output);
   const auto finish = [&](const RowCursor&, const Row<T>&, const Row<T>& p,
@@ -133,7 +133,7 @@ void softmax(const Call& call, index_t begin, index_t end, void* memory) noexcep
 }
 
 template <class T>
-void log_softmax(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+void log_softmax_rows(const Call& call, index_t begin, index_t end, void* memory) noexcept {
   using V = Vec<T>;
   const Scratch<T> scratch(memory, call.classes);
   Summarizer<Gap::skip, T> summarize(call, scratch, Terms::scratch);
@@ -187,7 +187,7 @@ inline bool cancels(const RowSummary<T>& s, double result, double temperature) {
 }
 
 template <class T>
-void logsumexp(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+void logsumexp_rows(const Call& call, index_t begin, index_t end, void* memory) noexcept {
   const Scratch<T> scratch(memory, call.classes);
   Summarizer<Gap::skip, T> summarize(call, scratch, Terms::scratch);
   const double sign = call.negate ? -1 : 1;

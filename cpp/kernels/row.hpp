@@ -79,6 +79,16 @@ class RowCursor {
   Row<T> of(const Stream& s) const {
     return s.data == nullptr ? Row<T>{} : Row<T>{locate(s), s.class_stride};
   }
+  // Rows from here on that lie one stride from each other.
+  index_t run() const {
+    return space_.ndim == 0 ? 1 : space_.shape[space_.ndim - 1] - index_[space_.ndim - 1];
+  }
+  // By at most run() rows.
+  void advance(index_t rows) {
+    row_ += rows - 1;
+    if (space_.ndim > 0) index_[space_.ndim - 1] += rows - 1;
+    advance();
+  }
   void advance() {
     ++row_;
     for (int d = space_.ndim - 1; d >= 0; --d) {

@@ -2,6 +2,7 @@
 #include "simd/simd.hpp"
 // The mathematics is written against that vocabulary.
 #include "dispatch/dispatch.hpp"
+#include "kernels/across_maps.hpp"
 #include "kernels/curvature.hpp"
 #include "kernels/probes.hpp"
 
@@ -14,8 +15,8 @@ namespace SOFTLANE_ISA {
 // In the order of Operation.
 #define SOFTLANE_TABLE_ROW(T)           \
   {softmax<T>,                          \
-   log_softmax<T>,                      \
-   logsumexp<T>,                        \
+   log_softmax_rows<T>,                      \
+   logsumexp_rows<T>,                        \
    entropy<T>,                          \
    cross_entropy<T>,                    \
    cross_entropy_grad<T>,               \

@@ -51,6 +51,7 @@ struct Vec {
     return *this;
   }
   T lane0() const { return r; }
+  static constexpr int most_packed = 1;
   friend Vec exponent(Vec a) {
     return static_cast<T>(static_cast<int>(bits(a) >> 52 & 0x7ff) - 1023);
   }
