@@ -25,6 +25,8 @@ inline constexpr Ranks<T> ranks{};
 // What the lanes of a canonical sum are added as, once their quads are.
 inline Pack<float> lane_term(const Partial<float>& p) { return widened(p.hi) + widened(p.lo); }
 inline Partial<double> lane_term(const Partial<double>& p) { return p; }
+inline Pack<float> lane_term(Vec<float> v) { return widened(v); }
+inline Partial<double> lane_term(Vec<double> v) { return {v, Vec<double>(0.0)}; }
 inline Wide<float, Pack<float>> lane_total(const Pack<float>& p) { return {p}; }
 inline Wide<double, Pack<double>> lane_total(const Partial<double>& p) {
   using W = Wide<double, Pack<double>>;
@@ -49,20 +51,74 @@ struct GroupSummary {
   SOFTLANE_INLINE bool begin(const Columns<T>& x, int n, unsigned rows, const Map& map) {
     highest = V(negative_infinity<T>());
     where = V(T(-block_size));
-    if (n <= 16) {
-      for (int k = 0; k < n; ++k) {
-        const V a = map.sign(x.load(k));
-        where = select(greater(a, highest), V(ranks<T>.of[k]), where);
-        highest = max(a, highest);
+    for (int k = 0; k < n; ++k) {
+      const V a = map.sign(x.load(k)), rank(ranks<T>.of[k]);
+      const V tied = select(equal(a, highest), max(rank, where), where);
+      where = select(greater(a, highest), rank, tied);
+      highest = max(a, highest);
+    }
+    return start(rows, map);
+  }
+
+  // The same for N <= 16 classes, whose first maximum in memory is the first in lane order.
+  template <int N, class Map>
+  SOFTLANE_INLINE bool begin_few(const Columns<T>& x, unsigned rows, const Map& map) {
+    highest = map.sign(x.load(0));
+    where = V(T(0));
+#pragma GCC unroll 16
+    for (int k = 1; k < N; ++k) {
+      const V a = map.sign(x.load(k));
+      where = select(greater(a, highest), V(ranks<T>.of[k]), where);
+      highest = max(a, highest);
+    }
+    return start(rows, map);
+  }
+
+  template <int N, class Map>
+  SOFTLANE_INLINE void add_few(const Columns<T>& x, const Columns<T>& e, unsigned rows,
+                               const Map& map) {
+    V t[N];
+#pragma GCC unroll 4
+    for (int k = 0; k < N; k += 4) {
+      const int count = N - k < 4 ? N - k : 4;
+      V a[4];
+      for (int i = 0; i < count; ++i) a[i] = map.sign(x.load(k + i));
+      switch (count) {
+        case 4:
+          exp_from_base<4>(a, map, base);
+          break;
+        case 3:
+          exp_from_base<3>(a, map, base);
+          break;
+        case 2:
+          exp_from_base<2>(a, map, base);
+          break;
+        default:
+          exp_from_base<1>(a, map, base);
       }
-    } else {
-      for (int k = 0; k < n; ++k) {
-        const V a = map.sign(x.load(k)), rank(ranks<T>.of[k]);
-        const V tied = select(equal(a, highest), max(rank, where), where);
-        where = select(greater(a, highest), rank, tied);
-        highest = max(a, highest);
+      for (int i = 0; i < count; ++i) {
+        if (e) e.store(k + i, a[i]);
+        t[k + i] = select(equal(where, V(ranks<T>.of[k + i])), V(T(0)), a[i]);
       }
     }
+    tail = lane_total(lane_tree<0, 1, N>(t));
+    finish(rows, map);
+  }
+
+ private:
+  template <int L, int S, int N>
+  static SOFTLANE_INLINE auto lane_tree(const V* t) {
+    if constexpr (S == 16) {
+      return lane_term(t[L]);
+    } else if constexpr (L + S < N) {
+      return lane_tree<L, 2 * S, N>(t) + lane_tree<L + S, 2 * S, N>(t);
+    } else {
+      return lane_tree<L, 2 * S, N>(t);
+    }
+  }
+
+  template <class Map>
+  SOFTLANE_INLINE bool start(unsigned rows, const Map& map) {
     const P z = map.wide_argument(highest) * P(map.beta());
     const P limit(static_cast<double>(ExpRange<T>::limit));
     const unsigned outside =
@@ -71,6 +127,7 @@ struct GroupSummary {
     return (outside & rows) == 0;
   }
 
+ public:
   // The exponentials, 64 classes at a time (to `e`, where somebody wants them), and their sums.
   template <class Map>
   SOFTLANE_INLINE void add(const Columns<T>& x, const Columns<T>& e, int n, unsigned rows,
@@ -125,12 +182,17 @@ struct GroupSummary {
       for (int l = 0; l < h && l + h < lanes; ++l) lane[l] = lane[l] + lane[l + h];
     }
     tail = lane_total(lane[0]);
+    finish(rows, map);
+  }
+
+ private:
+  template <class Map>
+  SOFTLANE_INLINE void finish(unsigned rows, const Map& map) {
     top = exp_wide(highest, map, base);
     rounded_top = exp_from_base(highest, map, base);
     classify(rows);
   }
 
- private:
   template <int N, class Map>
   SOFTLANE_INLINE void exponentials(const Columns<T>& x, int k, const Columns<T>& e, int to,
                                     const Map& map) const {
@@ -148,8 +210,9 @@ struct GroupSummary {
     others = zero;
     sum = top + tail;
     if ((~static_cast<unsigned>(confident) & rows) == 0) return;
-    const P one = widened(rounded_top), ratio = tail.value() / one, shift(0x1.8p52);
-    const P whole = select(greater(P(0x1p52), ratio), (ratio + shift) - shift, zero);
+    // A quotient of at most 1024, if it is whole.
+    const V shift(ExpRange<T>::magic), ratio = narrowed<T>(tail.value()) / rounded_top;
+    const P one = widened(rounded_top), whole = widened((ratio + shift) - shift);
     const Wide<T, P> rest = tail + Wide<T, P>{one} * -whole;
     others = select(
         confident, zero,
@@ -159,17 +222,13 @@ struct GroupSummary {
   }
 };
 
-// Where a group's elements pass through: a buffer of W rows, and panels.
+// A group on its way through the stages.
 template <class T>
-struct Panels {
-  T *buffer, *first, *second;
-  Panels(const Call& call, void* memory) {
-    char* p = static_cast<char*>(memory) + row_scratch_bytes(call);
-    const std::size_t bytes = panel_bytes(call);
-    buffer = reinterpret_cast<T*>(p);
-    first = reinterpret_cast<T*>(p + bytes);
-    second = reinterpret_cast<T*>(p + 2 * bytes);
-  }
+struct GroupSlot {
+  RowGroup<T> group;
+  Columns<T> x, e;
+  GroupSummary<T> summary;
+  T *first, *second;  // panels
 };
 
 // Fewer rows than this are faster one by one.
@@ -181,26 +240,122 @@ inline bool suits_groups(const Call& call) {
   return call.classes <= most_panel_classes || Carrier<T>(call, call.logits).column_wise();
 }
 
-// Runs group_op(group) over rows [begin, end) in groups; where it returns false, with nothing written,
-// rows_op(first, last) does them one by one.
-template <class T, class GroupOp, class RowsOp>
-inline void each_group(const Call& call, index_t begin, index_t end, GroupOp group_op,
-                       RowsOp rows_op) {
-  constexpr int W = Vec<T>::lanes;
-  RowCursor cursor(call.space, begin);
-  while (cursor.row() < end) {
-    index_t count = cursor.run();
-    if (count > end - cursor.row()) count = end - cursor.row();
-    if (count > W) count = W;
-    const index_t first = cursor.row();
-    const RowGroup<T> group{cursor, static_cast<int>(count), count == W};
-    const bool done = (group.straight || call.classes <= most_panel_classes) && group_op(group);
-    if (!done) rows_op(first, first + count);
-    cursor.advance(count);
+// The two stages of a summary, for a number of classes and a map of the logits.
+template <class T>
+struct Stages {
+  bool (*begin)(GroupSummary<T>&, const Columns<T>& x, int n, unsigned rows, const Affine<T>&);
+  void (*add)(GroupSummary<T>&, const Columns<T>& x, const Columns<T>& e, int n, unsigned rows,
+              const Affine<T>&);
+};
+
+template <class Map, class T>
+inline Map map_of(const Affine<T>& affine) {
+  if constexpr (std::is_same_v<Map, Affine<T>>) {
+    return affine;
+  } else {
+    return Map{};
+  }
+}
+
+// N = 0: any number.
+template <int N, class T, class Map>
+inline Stages<T> make_stages() {
+  return {
+      [](GroupSummary<T>& s, const Columns<T>& x, int n, unsigned rows, const Affine<T>& affine) {
+        const Map map = map_of<Map>(affine);
+        if constexpr (N == 0) {
+          return s.begin(x, n, rows, map);
+        } else {
+          return s.template begin_few<N>(x, rows, map);
+        }
+      },
+      [](GroupSummary<T>& s, const Columns<T>& x, const Columns<T>& e, int n, unsigned rows,
+         const Affine<T>& affine) {
+        const Map map = map_of<Map>(affine);
+        if constexpr (N == 0) {
+          s.add(x, e, n, rows, map);
+        } else {
+          s.template add_few<N>(x, e, rows, map);
+        }
+      }};
+}
+
+// With the number of classes known to the compiler a group of 16 rows of 10 takes XX.
+template <class T, class Map, int N = 16>
+inline Stages<T> stages_for(index_t classes) {
+  if constexpr (N == 0) {
+    return make_stages<0, T, Map>();
+  } else {
+    return classes == N ? make_stages<N, T, Map>() : stages_for<T, Map, N - 1>(classes);
   }
 }
 
 inline constexpr unsigned first_rows(int count) { return count >= 32 ? ~0u : (1u << count) - 1; }
+
+// finish(slot) for groups of rows [begin, end) whose summaries are made; `terms` is where their
+// exponentials go, if anywhere. Rows that are no work for groups go to rows_kernel.
+//
+// Several groups at a time take each stage together: one's chain (maximum, base, exponentials, sum,
+// quotient) is 400 cycles long and hides behind the others'.
+template <class T, class Finish>
+inline void each_group(const Call& call, index_t begin, index_t end, void* memory,
+                       const Stream* terms, Finish finish,
+                       void (*rows_kernel)(const Call&, index_t, index_t, void*) noexcept) {
+  constexpr int W = Vec<T>::lanes;
+  const bool paneled = call.classes <= most_panel_classes;
+  const int batch = group_batch(call);
+  const std::size_t bytes = panel_bytes(call);
+  char* const panels = static_cast<char*>(memory) + row_scratch_bytes(call);
+  T* const buffer = reinterpret_cast<T*>(panels);
+  GroupSlot<T> slots[most_batch];
+  for (int i = 0; i < batch; ++i) {
+    slots[i].first = reinterpret_cast<T*>(panels + static_cast<std::size_t>(2 * i + 1) * bytes);
+    slots[i].second = reinterpret_cast<T*>(panels + static_cast<std::size_t>(2 * i + 2) * bytes);
+  }
+
+  const Carrier<T> logits(call, call.logits);
+  const Carrier<T> out = terms != nullptr ? Carrier<T>(call, *terms) : Carrier<T>();
+  const int n = static_cast<int>(call.classes);
+  const Affine<T> affine(call.negate, call.temperature);
+  const Stages<T> stages = !call.negate && call.temperature == 1
+                               ? stages_for<T, Direct<T>>(call.classes)
+                               : stages_for<T, Affine<T>>(call.classes);
+
+  RowCursor cursor(call.space, begin);
+  while (cursor.row() < end) {
+    int used = 0;
+    while (used < batch && cursor.row() < end) {
+      index_t count = cursor.run();
+      if (count > end - cursor.row()) count = end - cursor.row();
+      if (count > W) count = W;
+      const index_t first = cursor.row();
+      GroupSlot<T>& s = slots[used];
+      s.group = {cursor, static_cast<int>(count), count == W};
+      cursor.advance(count);
+      bool fits = paneled || (logits.direct(s.group) && (!out || out.direct(s.group)));
+      if (fits) {
+        s.x = logits.read(s.group, s.first, buffer);
+        s.e = out ? out.open(s.group, s.first) : Columns<T>{};
+        const unsigned rows = first_rows(s.group.count);
+        fits = stages.begin(s.summary, s.x, n, rows, affine);
+      }
+      if (fits) {
+        ++used;
+      } else {
+        rows_kernel(call, first, first + count, memory);
+      }
+    }
+    for (int i = 0; i < used; ++i) {
+      GroupSlot<T>& s = slots[i];
+      stages.add(s.summary, s.x, s.e, n, first_rows(s.group.count), affine);
+    }
+    for (int i = 0; i < used; ++i) {
+      GroupSlot<T>& s = slots[i];
+      finish(s);
+      if (out) out.write(s.group, s.e, buffer);
+    }
+  }
+}
 
 }  // namespace SOFTLANE_ISA
 }  // namespace softlane

@@ -104,9 +104,14 @@ inline std::size_t panel_bytes(const Call& call) {
   return (static_cast<std::size_t>(call.classes) + 15) / 16 * 16 * 64;
 }
 
-// Scratch of one thread: the above, a buffer of rows and two panels.
+// Groups of rows that take each step together.
+inline constexpr int most_batch = 4;
+inline int group_batch(const Call& call) { return call.classes <= 32 ? most_batch : 1; }
+
+// Scratch of one thread: the above, a buffer of rows, and two panels for each group of a batch.
 inline std::size_t scratch_bytes(const Call& call) {
-  return row_scratch_bytes(call) + 3 * panel_bytes(call);
+  const auto panels = static_cast<std::size_t>(1 + 2 * group_batch(call));
+  return row_scratch_bytes(call) + panels * panel_bytes(call);
 }
 
 }  // namespace softlane

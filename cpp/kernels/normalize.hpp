@@ -41,7 +41,7 @@ struct Factor {
 template <class T, class D = double>
 class Normalizer {
  public:
-  Normalizer(const Wide<T, D>& sum, Wide<T, D> factor) : power_(0.0) {
+  SOFTLANE_INLINE Normalizer(const Wide<T, D>& sum, Wide<T, D> factor) : power_(0.0) {
     // A factor far from 1 would make the quotient's low part subnormal: its power of two goes with
     // the blocks'.
     const D size = select(greater(D(0.0), factor.value()), -factor.value(), factor.value());

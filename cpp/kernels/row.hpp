@@ -11,8 +11,6 @@
 namespace softlane {
 namespace SOFTLANE_ISA {
 
-#define SOFTLANE_INLINE inline __attribute__((always_inline))
-
 inline constexpr int block_size = 1024;
 
 inline int block_length(index_t classes, index_t begin) {
@@ -63,16 +61,24 @@ struct Row {
 // The position in the row space, kept as an odometer so that a step costs no division.
 class RowCursor {
  public:
-  RowCursor(const RowSpace& space, index_t begin) : space_(space), row_(begin) {
+  RowCursor(const RowSpace& space, index_t begin) : space_(&space), row_(begin) {
     for (int d = space.ndim - 1; d >= 0; --d) {
       index_[d] = begin % space.shape[d];
       begin /= space.shape[d];
     }
   }
+  RowCursor() {}  // index_ stays unset: there is nothing to point to yet
+  RowCursor(const RowCursor& other) { *this = other; }
+  RowCursor& operator=(const RowCursor& other) {
+    space_ = other.space_;
+    row_ = other.row_;
+    for (int d = 0; d < space_->ndim; ++d) index_[d] = other.index_[d];
+    return *this;
+  }
   index_t row() const { return row_; }
   char* locate(const Stream& s) const {
     char* p = s.data;
-    for (int d = 0; d < space_.ndim; ++d) p += index_[d] * s.row_stride[d];
+    for (int d = 0; d < space_->ndim; ++d) p += index_[d] * s.row_stride[d];
     return p;
   }
   template <class T>
@@ -81,25 +87,25 @@ class RowCursor {
   }
   // Rows from here on that lie one stride from each other.
   index_t run() const {
-    return space_.ndim == 0 ? 1 : space_.shape[space_.ndim - 1] - index_[space_.ndim - 1];
+    return space_->ndim == 0 ? 1 : space_->shape[space_->ndim - 1] - index_[space_->ndim - 1];
   }
   // By at most run() rows.
   void advance(index_t rows) {
     row_ += rows - 1;
-    if (space_.ndim > 0) index_[space_.ndim - 1] += rows - 1;
+    if (space_->ndim > 0) index_[space_->ndim - 1] += rows - 1;
     advance();
   }
   void advance() {
     ++row_;
-    for (int d = space_.ndim - 1; d >= 0; --d) {
-      if (++index_[d] < space_.shape[d]) return;
+    for (int d = space_->ndim - 1; d >= 0; --d) {
+      if (++index_[d] < space_->shape[d]) return;
       index_[d] = 0;
     }
   }
 
  private:
-  const RowSpace& space_;
-  index_t row_;
+  const RowSpace* space_ = nullptr;
+  index_t row_ = 0;
   index_t index_[max_dims];
 };
 

@@ -40,3 +40,5 @@ const KernelTable& table() {
 
 }  // namespace SOFTLANE_ISA
 }  // namespace softlane
+
+#undef SOFTLANE_INLINE

@@ -122,7 +122,7 @@ inline void write_panel(const T* panel, int n, T* rows, index_t row_stride) {
 // The next rows, up to W of them.
 template <class T>
 struct RowGroup {
-  const RowCursor& first;
+  RowCursor first;
   int count;      // of rows that exist, 1 to W
   bool straight;  // W of them, with one stride between them in every operand
 };

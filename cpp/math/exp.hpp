@@ -152,7 +152,7 @@ struct Base {
 // Several vectors at a time, step by step: written one after the other, their chains of 45 cycles fill
 // the scheduler before they overlap.
 template <int N, class T, class Map, class S>
-inline void exp_from_base(Vec<T>* a, const Map& map, const Base<T, S>& base) {
+SOFTLANE_INLINE void exp_from_base(Vec<T>* a, const Map& map, const Base<T, S>& base) {
   using C = ExpConstants<T>;
   using V = Vec<T>;
   V t[N], hi[N], lo[N], r[N], q[N];
@@ -173,7 +173,7 @@ inline void exp_from_base(Vec<T>* a, const Map& map, const Base<T, S>& base) {
 }
 
 template <class T, class Map, class S>
-inline Vec<T> exp_from_base(Vec<T> a, const Map& map, const Base<T, S>& base) {
+SOFTLANE_INLINE Vec<T> exp_from_base(Vec<T> a, const Map& map, const Base<T, S>& base) {
   exp_from_base<1>(&a, map, base);
   return a;
 }
@@ -192,7 +192,7 @@ inline D power_from_field(D field, D x, const Base<T, S>& base) {
 // maximum's term, and a label's. Its error would otherwise enter every quotient of the row a second
 // time.
 template <class S, class Map>
-inline auto exp_wide(S a, const Map& map, const Base<float, S>& base) {
+SOFTLANE_INLINE auto exp_wide(S a, const Map& map, const Base<float, S>& base) {
   using C = ExpConstants<double>;
   using R = ExpRange<float>;
   const auto x = map.wide_argument(a);
@@ -207,7 +207,7 @@ inline auto exp_wide(S a, const Map& map, const Base<float, S>& base) {
 }
 
 template <class S, class Map>
-inline auto exp_wide(S a, const Map& map, const Base<double, S>& base) {
+SOFTLANE_INLINE auto exp_wide(S a, const Map& map, const Base<double, S>& base) {
   using C = ExpConstants<double>;
   using R = ExpRange<double>;
   const auto x = map.wide_argument(a);

@@ -58,13 +58,13 @@ struct Pack {
     for (auto& d : r) d = D(v);
   }
   template <class F>
-  static Pack each(F f) {
+  static SOFTLANE_INLINE Pack each(F f) {
     Pack p;
     for (int j = 0; j < registers; ++j) p.r[j] = f(j);
     return p;
   }
   template <class F>
-  static Mask mask(F f) {
+  static SOFTLANE_INLINE Mask mask(F f) {
     Mask m;
     for (int j = 0; j < registers; ++j) m.m[j] = f(j);
     return m;
@@ -75,38 +75,38 @@ struct Pack {
   void store(double* p) const {
     for (int j = 0; j < registers; ++j) r[j].store(p + j * D::lanes);
   }
-  friend Pack operator+(Pack a, Pack b) {
+  friend SOFTLANE_INLINE Pack operator+(Pack a, Pack b) {
     return each([&](int j) { return a.r[j] + b.r[j]; });
   }
-  friend Pack operator-(Pack a, Pack b) {
+  friend SOFTLANE_INLINE Pack operator-(Pack a, Pack b) {
     return each([&](int j) { return a.r[j] - b.r[j]; });
   }
-  friend Pack operator-(Pack a) {
+  friend SOFTLANE_INLINE Pack operator-(Pack a) {
     return each([&](int j) { return a.r[j] ^ D(-0.0); });
   }
-  friend Pack operator*(Pack a, Pack b) {
+  friend SOFTLANE_INLINE Pack operator*(Pack a, Pack b) {
     return each([&](int j) { return a.r[j] * b.r[j]; });
   }
-  friend Pack operator/(Pack a, Pack b) {
+  friend SOFTLANE_INLINE Pack operator/(Pack a, Pack b) {
     return each([&](int j) { return a.r[j] / b.r[j]; });
   }
-  friend Pack fma1(Pack a, Pack b, Pack c) {
+  friend SOFTLANE_INLINE Pack fma1(Pack a, Pack b, Pack c) {
     return each([&](int j) { return fma(a.r[j], b.r[j], c.r[j]); });
   }
-  friend Mask greater(Pack a, Pack b) {
+  friend SOFTLANE_INLINE Mask greater(Pack a, Pack b) {
     return mask([&](int j) { return greater(a.r[j], b.r[j]); });
   }
-  friend Mask equal(Pack a, Pack b) {
+  friend SOFTLANE_INLINE Mask equal(Pack a, Pack b) {
     return mask([&](int j) { return equal(a.r[j], b.r[j]); });
   }
   friend bool any(Mask m) { return static_cast<unsigned>(m) != 0; }
-  friend Pack select(Mask m, Pack yes, Pack no) {
+  friend SOFTLANE_INLINE Pack select(Mask m, Pack yes, Pack no) {
     return each([&](int j) { return select(m.m[j], yes.r[j], no.r[j]); });
   }
-  friend Pack power_of_two(Pack e) {
+  friend SOFTLANE_INLINE Pack power_of_two(Pack e) {
     return each([&](int j) { return exponent_field(e.r[j] + D(0x1.8p52 + 1023)); });
   }
-  friend Pack exponent(Pack a) {
+  friend SOFTLANE_INLINE Pack exponent(Pack a) {
     return each([&](int j) { return exponent(a.r[j]); });
   }
 };

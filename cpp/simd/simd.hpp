@@ -22,6 +22,10 @@
 // The build defines SOFTLANE_ISA; that namespace becomes `live` in this translation unit.
 #pragma once
 
+// For the vector loops, which have to be one function whatever the compiler makes of their size;
+// kernels/table.cpp undefines it.
+#define SOFTLANE_INLINE inline __attribute__((always_inline))
+
 #define SOFTLANE_QUOTE_(x) #x
 #define SOFTLANE_QUOTE(x) SOFTLANE_QUOTE_(x)
 // clang-format off
