@@ -78,31 +78,27 @@ struct GroupSummary {
   SOFTLANE_INLINE void add_few(const Columns<T>& x, const Columns<T>& e, unsigned rows,
                                const Map& map) {
     V t[N];
-#pragma GCC unroll 4
-    for (int k = 0; k < N; k += 4) {
-      const int count = N - k < 4 ? N - k : 4;
+    // One more: the maximum's own.
+#pragma GCC unroll 5
+    for (int k = 0; k <= N; k += 4) {
+      const int count = N + 1 - k < 4 ? N + 1 - k : 4;
       V a[4];
-      for (int i = 0; i < count; ++i) a[i] = map.sign(x.load(k + i));
-      switch (count) {
-        case 4:
-          exp_from_base<4>(a, map, base);
-          break;
-        case 3:
-          exp_from_base<3>(a, map, base);
-          break;
-        case 2:
-          exp_from_base<2>(a, map, base);
-          break;
-        default:
-          exp_from_base<1>(a, map, base);
-      }
+#pragma GCC unroll 4
+      for (int i = 0; i < count; ++i) a[i] = k + i < N ? map.sign(x.load(k + i)) : highest;
+      exp_from_base_of(count, a, map);
+#pragma GCC unroll 4
       for (int i = 0; i < count; ++i) {
+        if (k + i == N) {
+          rounded_top = a[i];
+          break;
+        }
         if (e) e.store(k + i, a[i]);
         t[k + i] = select(equal(where, V(ranks<T>.of[k + i])), V(T(0)), a[i]);
       }
     }
     tail = lane_total(lane_tree<0, 1, N>(t));
-    finish(rows, map);
+    top = exp_wide(highest, map, base);
+    classify(rows);
   }
 
  private:
@@ -182,17 +178,25 @@ struct GroupSummary {
       for (int l = 0; l < h && l + h < lanes; ++l) lane[l] = lane[l] + lane[l + h];
     }
     tail = lane_total(lane[0]);
-    finish(rows, map);
-  }
-
- private:
-  template <class Map>
-  SOFTLANE_INLINE void finish(unsigned rows, const Map& map) {
     top = exp_wide(highest, map, base);
     rounded_top = exp_from_base(highest, map, base);
     classify(rows);
   }
 
+ private:
+  template <class Map>
+  SOFTLANE_INLINE void exp_from_base_of(int count, V* a, const Map& map) const {
+    switch (count) {
+      case 4:
+        return exp_from_base<4>(a, map, base);
+      case 3:
+        return exp_from_base<3>(a, map, base);
+      case 2:
+        return exp_from_base<2>(a, map, base);
+      default:
+        return exp_from_base<1>(a, map, base);
+    }
+  }
   template <int N, class Map>
   SOFTLANE_INLINE void exponentials(const Columns<T>& x, int k, const Columns<T>& e, int to,
                                     const Map& map) const {
@@ -229,6 +233,11 @@ struct GroupSlot {
   Columns<T> x, e;
   GroupSummary<T> summary;
   T *first, *second;  // panels
+  // Of the losses, a row each: what the exponentials may overwrite, and where its class stands.
+  alignas(64) T label_logit[Vec<T>::lanes];
+  alignas(64) T label_rank[Vec<T>::lanes];
+
+  unsigned rows() const { return group.count >= 32 ? ~0u : (1u << group.count) - 1; }
 };
 
 // Fewer rows than this are faster one by one.
@@ -238,6 +247,12 @@ template <class T>
 inline bool suits_groups(const Call& call) {
   if (call.space.rows < least_rows || call.classes > block_size) return false;
   return call.classes <= most_panel_classes || Carrier<T>(call, call.logits).column_wise();
+}
+
+// W rows, between their places in memory and a panel.
+template <class T>
+inline T* group_buffer(const Call& call, void* memory) {
+  return reinterpret_cast<T*>(static_cast<char*>(memory) + row_scratch_bytes(call));
 }
 
 // The two stages of a summary, for a number of classes and a map of the logits.
@@ -290,23 +305,23 @@ inline Stages<T> stages_for(index_t classes) {
   }
 }
 
-inline constexpr unsigned first_rows(int count) { return count >= 32 ? ~0u : (1u << count) - 1; }
 
 // finish(slot) for groups of rows [begin, end) whose summaries are made; `terms` is where their
-// exponentials go, if anywhere. Rows that are no work for groups go to rows_kernel.
+// exponentials go, if anywhere, and start(slot) is called before. Rows that are no work for groups go
+// to rows_kernel.
 //
 // Several groups at a time take each stage together: one's chain (maximum, base, exponentials, sum,
 // quotient) is 400 cycles long and hides behind the others'.
-template <class T, class Finish>
+template <class T, class Start, class Finish>
 inline void each_group(const Call& call, index_t begin, index_t end, void* memory,
-                       const Stream* terms, Finish finish,
+                       const Stream* terms, Start start, Finish finish,
                        void (*rows_kernel)(const Call&, index_t, index_t, void*) noexcept) {
   constexpr int W = Vec<T>::lanes;
   const bool paneled = call.classes <= most_panel_classes;
   const int batch = group_batch(call);
   const std::size_t bytes = panel_bytes(call);
   char* const panels = static_cast<char*>(memory) + row_scratch_bytes(call);
-  T* const buffer = reinterpret_cast<T*>(panels);
+  T* const buffer = group_buffer<T>(call, memory);
   GroupSlot<T> slots[most_batch];
   for (int i = 0; i < batch; ++i) {
     slots[i].first = reinterpret_cast<T*>(panels + static_cast<std::size_t>(2 * i + 1) * bytes);
@@ -336,10 +351,10 @@ inline void each_group(const Call& call, index_t begin, index_t end, void* memor
       if (fits) {
         s.x = logits.read(s.group, s.first, buffer);
         s.e = out ? out.open(s.group, s.first) : Columns<T>{};
-        const unsigned rows = first_rows(s.group.count);
-        fits = stages.begin(s.summary, s.x, n, rows, affine);
+        fits = stages.begin(s.summary, s.x, n, s.rows(), affine);
       }
       if (fits) {
+        start(s);
         ++used;
       } else {
         rows_kernel(call, first, first + count, memory);
@@ -347,7 +362,7 @@ inline void each_group(const Call& call, index_t begin, index_t end, void* memor
     }
     for (int i = 0; i < used; ++i) {
       GroupSlot<T>& s = slots[i];
-      stages.add(s.summary, s.x, s.e, n, first_rows(s.group.count), affine);
+      stages.add(s.summary, s.x, s.e, n, s.rows(), affine);
     }
     for (int i = 0; i < used; ++i) {
       GroupSlot<T>& s = slots[i];

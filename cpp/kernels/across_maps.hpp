@@ -12,11 +12,10 @@ struct Mend {
   Vec<T> key, value;
   explicit Mend(const GroupSummary<T>& s) {
     using P = Pack<T>;
-    const P nan(__builtin_nan("")), one(1.0);
+    const P nan(__builtin_nan("")), one(1.0), top = widened(s.rounded_top);
     const auto tied = greater(s.others, P(0.0));
     const P share = select(tied, one / (s.others + one), one);
-    key = narrowed<T>(
-        select(s.confident, widened(s.rounded_top), select(tied, widened(s.rounded_top), nan)));
+    key = narrowed<T>(select(s.confident, top, select(tied, top, nan)));
     value = narrowed<T>(select(s.confident, quotient(s.top, s.sum).value(), share));
   }
   Vec<T> operator()(Vec<T> e, Vec<T> p) const { return select(equal(e, key), value, p); }
@@ -25,28 +24,110 @@ struct Mend {
 // Rows that have no regular result get one value throughout.
 template <class T>
 inline void blank_rows(const Columns<T>& y, index_t classes, unsigned rows, T value) {
-  constexpr int W = Vec<T>::lanes;
-  for (int r = 0; r < W; ++r) {
-    if ((rows >> r & 1) == 0) continue;
+  for (; rows != 0; rows &= rows - 1) {
+    const int r = first_set(rows);
     for (index_t k = 0; k < classes; ++k) y.at(k)[r] = value;
   }
+}
+
+// One element a row.
+template <class T>
+inline void write_elements(const Call& call, const RowGroup<T>& group, const Stream& stream,
+                           Vec<T> values) {
+  const int last = call.space.ndim - 1;
+  char* const p = group.first.locate(stream);
+  if (group.straight && last >= 0 && stream.row_stride[last] == static_cast<index_t>(sizeof(T))) {
+    return values.store(reinterpret_cast<T*>(p));
+  }
+  alignas(64) T v[Vec<T>::lanes];
+  values.store(v);
+  RowCursor cursor(group.first);
+  for (int r = 0; r < group.count; ++r) {
+    std::memcpy(cursor.locate(stream), v + r, sizeof(T));
+    cursor.advance();
+  }
+}
+
+template <class T>
+inline Vec<T> blanked(Vec<T> v, unsigned rows, T value) {
+  if (rows == 0) return v;
+  alignas(64) T a[Vec<T>::lanes];
+  v.store(a);
+  for (; rows != 0; rows &= rows - 1) a[first_set(rows)] = value;
+  return Vec<T>::load(a);
 }
 
 template <class T>
 void softmax(const Call& call, index_t begin, index_t end, void* memory) noexcept {
   if (!suits_groups<T>(call)) return softmax_rows<T>(call, begin, end, memory);
+  using P = Pack<T>;
   const auto finish = [&](const GroupSlot<T>& slot) {
     const GroupSummary<T>& s = slot.summary;
-    const Columns<T>& e = slot.e;
-    const Normalizer<T, Pack<T>> normalize(s.sum, Wide<T, Pack<T>>{Pack<T>(1.0)});
+    const Columns<T> e = slot.e;
+    const Normalizer<T, P> normalize(s.sum, Wide<T, P>{P(1.0)});
     const Mend<T> mend(s);
     for (index_t k = 0; k < call.classes; ++k) {
       const Vec<T> a = e.load(k);
       e.store(k, mend(a, normalize(a)));
     }
-    if (s.bad != 0) blank_rows(e, call.classes, s.bad, quiet_nan<T>());
+    blank_rows(e, call.classes, s.bad, quiet_nan<T>());
   };
-  each_group<T>(call, begin, end, memory, &call.out[0], finish, softmax_rows<T>);
+  each_group<T>(
+      call, begin, end, memory, &call.out[0], [](GroupSlot<T>&) {}, finish, softmax_rows<T>);
+}
+
+template <class T>
+void log_softmax(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+  if (!suits_groups<T>(call)) return log_softmax_rows<T>(call, begin, end, memory);
+  using V = Vec<T>;
+  const Carrier<T> out(call, call.out[0]);
+  const Affine<T> map(call.negate, call.temperature);
+  const bool plain = !call.negate && call.temperature == 1;
+  T* const buffer = group_buffer<T>(call, memory);
+  const auto finish = [&](const GroupSlot<T>& slot) {
+    const GroupSummary<T>& s = slot.summary;
+    const V minus = narrowed<T>(-log1p_ratio<Pack<T>>(s.tail, s.top).value());
+    const Columns<T> y = out.open(slot.group, slot.second);
+    if (plain) {
+      for (index_t k = 0; k < call.classes; ++k) {
+        y.store(k, (slot.x.load(k) - s.highest) + minus);
+      }
+    } else {
+      const V slope(map.beta_t * 2), slope_low(map.beta_t_lo * 2), half(T(0.5));
+      const V half_max = s.highest * half, lowest(negative_infinity<T>());
+      for (index_t k = 0; k < call.classes; ++k) {
+        const V d = (map.sign(slot.x.load(k)) * half - half_max) * V(map.unit);
+        y.store(k, select(equal(d, lowest), lowest, fma(d, slope, fma(d, slope_low, minus))));
+      }
+    }
+    blank_rows(y, call.classes, s.bad, quiet_nan<T>());
+    out.write(slot.group, y, buffer);
+  };
+  each_group<T>(
+      call, begin, end, memory, nullptr, [](GroupSlot<T>&) {}, finish, log_softmax_rows<T>);
+}
+
+template <class T>
+void logsumexp(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+  if (!suits_groups<T>(call)) return logsumexp_rows<T>(call, begin, end, memory);
+  using P = Pack<T>;
+  const P temperature(call.temperature);
+  const auto finish = [&](const GroupSlot<T>& slot) {
+    const GroupSummary<T>& s = slot.summary;
+    const Wide<double, P> l = log1p_ratio<P>(s.tail, s.top);
+    P value = fma1(temperature, l.hi, fma1(temperature, l.lo, widened(s.highest)));
+    if (call.negate) value = -value;
+    write_elements(call, slot.group, call.out[0],
+                   blanked(narrowed<T>(value), s.bad, quiet_nan<T>()));
+    const index_t row = slot.group.first.row();
+    const auto close = cancels<T>(widened(s.highest), s.tail, s.sum, value, temperature);
+    for (unsigned again = static_cast<unsigned>(close) & slot.rows() & ~s.bad; again != 0;
+         again &= again - 1) {
+      const int r = first_set(again);
+      logsumexp_rows<T>(call, row + r, row + r + 1, memory);
+    }
+  };
+  each_group<T>(call, begin, end, memory, nullptr, [](GroupSlot<T>&) {}, finish, logsumexp_rows<T>);
 }
 
 }  // namespace SOFTLANE_ISA

@@ -15,7 +15,8 @@ inline double block_factor(index_t classes, const RowSummary<T>& s, const Scratc
 }
 
 template <class T>
-void cross_entropy_hessian(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+void cross_entropy_hessian_rows(const Call& call, index_t begin, index_t end,
+                                void* memory) noexcept {
   using V = Vec<T>;
   const Scratch<T> scratch(memory, call.classes);
   CrossEntropyRow<T> row(call, scratch, Terms::scratch);
@@ -69,7 +70,7 @@ void cross_entropy_hessian(const Call& call, index_t begin, index_t end, void* m
 // c p_k (w_k - sum of p_j w_j) with w = v - v_{j*}: the maximum's own term is zero, and nothing
 // cancels against it.
 template <class T>
-void cross_entropy_hvp(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+void cross_entropy_hvp_rows(const Call& call, index_t begin, index_t end, void* memory) noexcept {
   using V = Vec<T>;
   // A subnormal p has lost digits that a large w would show: small p are taken 2^boost times as
   // large, and their w as much smaller.

@@ -194,28 +194,28 @@ inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, vo
 inline const Stream* present(const Stream& s) { return s.data != nullptr ? &s : nullptr; }
 
 template <class T>
-void cross_entropy(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+void cross_entropy_rows(const Call& call, index_t begin, index_t end, void* memory) noexcept {
   fused_cross_entropy<T>(call, begin, end, memory, {present(call.out[0]), nullptr, nullptr});
 }
 template <class T>
-void cross_entropy_grad(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+void cross_entropy_grad_rows(const Call& call, index_t begin, index_t end, void* memory) noexcept {
   fused_cross_entropy<T>(call, begin, end, memory, {nullptr, present(call.out[0]), nullptr});
 }
 template <class T>
-void cross_entropy_value_and_grad(const Call& call, index_t begin, index_t end,
-                                  void* memory) noexcept {
+void cross_entropy_value_and_grad_rows(const Call& call, index_t begin, index_t end,
+                                       void* memory) noexcept {
   fused_cross_entropy<T>(call, begin, end, memory,
                          {present(call.out[0]), present(call.out[1]), nullptr});
 }
 template <class T>
-void cross_entropy_grad_and_hess_diag(const Call& call, index_t begin, index_t end,
-                                      void* memory) noexcept {
+void cross_entropy_grad_and_hess_diag_rows(const Call& call, index_t begin, index_t end,
+                                           void* memory) noexcept {
   fused_cross_entropy<T>(call, begin, end, memory,
                          {nullptr, present(call.out[0]), present(call.out[1])});
 }
 template <class T>
-void cross_entropy_hessian_diag(const Call& call, index_t begin, index_t end,
-                                void* memory) noexcept {
+void cross_entropy_hessian_diag_rows(const Call& call, index_t begin, index_t end,
+                                     void* memory) noexcept {
   fused_cross_entropy<T>(call, begin, end, memory, {nullptr, nullptr, present(call.out[0])});
 }
 

@@ -170,20 +170,17 @@ void log_softmax_rows(const Call& call, index_t begin, index_t end, void* memory
 // Could T's error reach the result's bound, which counts in ULP of max(|max|, |result|)? T is within
 // 1.1 half-ulps of 1 (each of its terms is), and the logarithm takes T / S of that; a float32 result
 // has half an ULP left for it beside its own rounding, a float64 result one.
-template <class T>
-inline bool cancels(const RowSummary<T>& s, double result, double temperature) {
+template <class T, class D, class W>
+inline auto cancels(D max, const W& tail, const W& sum, D result, D temperature) {
   constexpr double unit = sizeof(T) == 4 ? 0x1p-24 : 0x1p-53;
   constexpr double room = sizeof(T) == 4 ? 0.45 : 0.9;
-  const double max = static_cast<double>(s.max);
-  const double a = max < 0 ? -max : max, b = result < 0 ? -result : result;
-  // The exponent of the larger alone: its ULP is twice `unit` times that power of two.
-  double size = a > b ? a : b;
-  std::uint64_t bits;
-  std::memcpy(&bits, &size, sizeof bits);
-  bits &= 0x7ff0000000000000u;
-  std::memcpy(&size, &bits, sizeof bits);
-  const double share = s.tail.value() / s.sum().value();
-  return 1.1 * unit * share * temperature > room * 2 * unit * size;
+  const D zero(0.0), a = select(greater(zero, max), -max, max);
+  const D b = select(greater(zero, result), -result, result), larger = select(greater(a, b), a, b);
+  // The power of two alone: the larger's ULP is twice `unit` times that.
+  const auto normal = greater(larger, D(0x1p-1022));
+  const D size = select(normal, power_of_two(exponent(select(normal, larger, D(1.0)))), zero);
+  const D share = tail.value() / sum.value();
+  return greater(D(1.1 * unit) * share * temperature, D(room * 2 * unit) * size);
 }
 
 template <class T>
@@ -200,7 +197,7 @@ void logsumexp_rows(const Call& call, index_t begin, index_t end, void* memory) 
     double value = static_cast<double>(quiet_nan<T>());
     if (s.kind == RowKind::regular) {
       value = sign * at_temperature(s, RowConstants<T>(s).log_ratio);
-      if (cancels<T>(s, value, call.temperature)) {
+      if (cancels<T>(static_cast<double>(s.max), s.tail, s.sum(), value, call.temperature)) {
         const Wide<T> tail = summarize.refined_tail(x, s);
         value = sign * at_temperature(s, log1p_ratio<double>(tail, s.top));
       }

@@ -2,8 +2,7 @@
 #include "simd/simd.hpp"
 // The mathematics is written against that vocabulary.
 #include "dispatch/dispatch.hpp"
-#include "kernels/across_maps.hpp"
-#include "kernels/curvature.hpp"
+#include "kernels/across_losses.hpp"
 #include "kernels/probes.hpp"
 
 namespace softlane {
@@ -15,16 +14,16 @@ namespace SOFTLANE_ISA {
 // In the order of Operation.
 #define SOFTLANE_TABLE_ROW(T)           \
   {softmax<T>,                          \
-   log_softmax_rows<T>,                      \
-   logsumexp_rows<T>,                        \
+   log_softmax<T>,                      \
+   logsumexp<T>,                        \
    entropy<T>,                          \
    cross_entropy<T>,                    \
    cross_entropy_grad<T>,               \
    cross_entropy_value_and_grad<T>,     \
    cross_entropy_grad_and_hess_diag<T>, \
-   cross_entropy_hessian<T>,            \
+   cross_entropy_hessian_rows<T>,       \
    cross_entropy_hessian_diag<T>,       \
-   cross_entropy_hvp<T>,                \
+   cross_entropy_hvp_rows<T>,           \
    cross_entropy_hessian_solve<T>}
 
 const KernelTable& table() {

@@ -171,23 +171,27 @@ class Carrier {
     return in(panel);
   }
 
-  // Where to put the group's results; write() brings them home.
-  Columns<T> open(const RowGroup<T>& group, T* panel) const {
-    if (direct(group)) return {group.first.locate(*stream_), stream_->class_stride};
+  // Where to put the group's results; write() brings them home. `offset`, in bytes, is that of one row
+  // of several in each row's place.
+  Columns<T> open(const RowGroup<T>& group, T* panel, index_t offset = 0) const {
+    if (direct(group)) return {group.first.locate(*stream_) + offset, stream_->class_stride};
     return in(panel);
   }
-  void write(const RowGroup<T>& group, const Columns<T>& results, T* buffer) const {
+  void write(const RowGroup<T>& group, const Columns<T>& results, T* buffer,
+             index_t offset = 0) const {
     if (direct(group)) return;
     const T* panel = reinterpret_cast<const T*>(results.data);
     const int n = static_cast<int>(classes_);
     if (aligned_ && rows_ && group.straight) {
-      write_panel(panel, n, reinterpret_cast<T*>(group.first.locate(*stream_)), step_ / size);
+      write_panel(panel, n, reinterpret_cast<T*>(group.first.locate(*stream_) + offset),
+                  step_ / size);
       return;
     }
     write_panel(panel, n, buffer, classes_);
     RowCursor cursor(group.first);
     for (int r = 0; r < group.count; ++r) {
-      const Row<T> row = cursor.of<T>(*stream_);
+      Row<T> row = cursor.of<T>(*stream_);
+      row.data += offset;
       const T* from = buffer + r * classes_;
       if (row.contiguous()) {
         std::memcpy(row.data, from, sizeof(T) * static_cast<std::size_t>(classes_));
