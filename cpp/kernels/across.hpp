@@ -255,6 +255,11 @@ inline T* group_buffer(const Call& call, void* memory) {
   return reinterpret_cast<T*>(static_cast<char*>(memory) + row_scratch_bytes(call));
 }
 
+template <class T>
+inline Columns<T> in_panel(T* panel) {
+  return {reinterpret_cast<char*>(panel), Vec<T>::lanes * static_cast<index_t>(sizeof(T))};
+}
+
 // The two stages of a summary, for a number of classes and a map of the logits.
 template <class T>
 struct Stages {
@@ -305,15 +310,23 @@ inline Stages<T> stages_for(index_t classes) {
   }
 }
 
+template <class T>
+inline Stages<T> stages_of(const Call& call) {
+  return !call.negate && call.temperature == 1 ? stages_for<T, Direct<T>>(call.classes)
+                                               : stages_for<T, Affine<T>>(call.classes);
+}
 
-// finish(slot) for groups of rows [begin, end) whose summaries are made; `terms` is where their
-// exponentials go, if anywhere, and start(slot) is called before. Rows that are no work for groups go
+// Where a group's exponentials go.
+enum class Keep : std::uint8_t { nothing, panel, output };
+
+// finish(slot) for groups of rows [begin, end) whose summaries are made; `terms` is the output that
+// their exponentials go to, if any, and start(slot) is called before. Rows that are no work for groups go
 // to rows_kernel.
 //
 // Several groups at a time take each stage together: one's chain (maximum, base, exponentials, sum,
 // quotient) is 400 cycles long and hides behind the others'.
 template <class T, class Start, class Finish>
-inline void each_group(const Call& call, index_t begin, index_t end, void* memory,
+inline void each_group(const Call& call, index_t begin, index_t end, void* memory, Keep keep,
                        const Stream* terms, Start start, Finish finish,
                        void (*rows_kernel)(const Call&, index_t, index_t, void*) noexcept) {
   constexpr int W = Vec<T>::lanes;
@@ -332,9 +345,7 @@ inline void each_group(const Call& call, index_t begin, index_t end, void* memor
   const Carrier<T> out = terms != nullptr ? Carrier<T>(call, *terms) : Carrier<T>();
   const int n = static_cast<int>(call.classes);
   const Affine<T> affine(call.negate, call.temperature);
-  const Stages<T> stages = !call.negate && call.temperature == 1
-                               ? stages_for<T, Direct<T>>(call.classes)
-                               : stages_for<T, Affine<T>>(call.classes);
+  const Stages<T> stages = stages_of<T>(call);
 
   RowCursor cursor(call.space, begin);
   while (cursor.row() < end) {
@@ -350,7 +361,9 @@ inline void each_group(const Call& call, index_t begin, index_t end, void* memor
       bool fits = paneled || (logits.direct(s.group) && (!out || out.direct(s.group)));
       if (fits) {
         s.x = logits.read(s.group, s.first, buffer);
-        s.e = out ? out.open(s.group, s.first) : Columns<T>{};
+        s.e = out                   ? out.open(s.group, s.first)
+              : keep == Keep::panel ? in_panel(s.first)
+                                    : Columns<T>{};
         fits = stages.begin(s.summary, s.x, n, s.rows(), affine);
       }
       if (fits) {

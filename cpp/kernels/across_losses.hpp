@@ -169,8 +169,8 @@ inline void grouped_cross_entropy(const Call& call, index_t begin, index_t end, 
     }
   };
   each_group<T>(
-      call, begin, end, memory, terms, [&](GroupSlot<T>& slot) { labelled.start(slot); }, finish,
-      rows_kernel);
+      call, begin, end, memory, terms != nullptr ? Keep::output : Keep::nothing, terms,
+      [&](GroupSlot<T>& slot) { labelled.start(slot); }, finish, rows_kernel);
 }
 
 template <class T>
@@ -210,6 +210,112 @@ void cross_entropy_hessian_diag(const Call& call, index_t begin, index_t end,
     return cross_entropy_hessian_diag_rows<T>(call, begin, end, memory);
   grouped_cross_entropy<T>(call, begin, end, memory, {nullptr, nullptr, present(call.out[0])},
                            cross_entropy_hessian_diag_rows<T>);
+}
+
+template <class T>
+void cross_entropy_hessian(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+  // The matrices of longer rows are vectors enough.
+  if (!LabelledGroups<T>::suit(call) || call.classes > 16)
+    return cross_entropy_hessian_rows<T>(call, begin, end, memory);
+  using V = Vec<T>;
+  using P = Pack<T>;
+  const LabelledGroups<T> labelled(call);
+  const Carrier<T> out(call, call.out[0]);
+  const int n = static_cast<int>(call.classes);
+  const index_t step = call.out[0].second_class_stride;
+  T* const buffer = group_buffer<T>(call, memory);
+  const auto finish = [&](const GroupSlot<T>& slot) {
+    const GroupSummary<T>& s = slot.summary;
+    const auto numbers = labelled.numbers(slot);
+    const Normalizer<T, P> probability(s.sum, Wide<T, P>{P(1.0)});
+    const Factor<T> c(numbers.curvature);
+    const auto top = quotient(s.top, s.sum), rest = quotient(s.tail, s.sum);
+    const V at_top = narrowed<T>((numbers.curvature * (top * rest)).value()), zero(T(0));
+    V p[16], q[16];
+    for (int k = 0; k < n; ++k) p[k] = probability(slot.e.load(k), q[k]);
+    for (int j = 0; j < n; ++j) {
+      const Columns<T> h = out.open(slot.group, slot.second, j * step);
+      for (int k = 0; k < n; ++k) {
+        const V product = p[j] * p[k];
+        const V lost = fma(p[j], p[k], zero - product) + (p[j] * q[k] + q[j] * p[k]);
+        h.store(k, zero - fma(c.hi, product, fma(c.hi, lost, c.lo * product)));
+      }
+      h.store(j, select(equal(s.where, V(ranks<T>.of[j])), at_top, c(variance(p[j]))));
+      labelled.blank(slot, numbers, h);
+      out.write(slot.group, h, buffer, j * step);
+    }
+  };
+  each_group<T>(
+      call, begin, end, memory, Keep::panel, nullptr,
+      [&](GroupSlot<T>& slot) { labelled.start(slot); }, finish, cross_entropy_hessian_rows<T>);
+}
+
+// As cross_entropy_hvp_rows.
+template <class T>
+void cross_entropy_hvp(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+  if (!LabelledGroups<T>::suit(call) || call.classes > most_panel_classes)
+    return cross_entropy_hvp_rows<T>(call, begin, end, memory);
+  using V = Vec<T>;
+  using P = Pack<T>;
+  using W = Wide<T, P>;
+  constexpr int lanes = V::lanes;
+  constexpr int boost = sizeof(T) == 4 ? 24 : 54;
+  const V small(static_cast<T>(sizeof(T) == 4 ? 0x1p-70 : 0x1p-900));
+  const LabelledGroups<T> labelled(call);
+  const Carrier<T> vector(call, call.vector);
+  T* const buffer = group_buffer<T>(call, memory);
+  const int n = static_cast<int>(call.classes);
+  const auto finish = [&](const GroupSlot<T>& slot) {
+    const GroupSummary<T>& s = slot.summary;
+    const Columns<T> v = vector.read(slot.group, slot.second, buffer), e = slot.e;
+    const auto numbers = labelled.numbers(slot);
+    const Normalizer<T, P> scaled(s.sum, numbers.curvature * P(pow2(boost)));
+    alignas(64) T rank[lanes], at_top[lanes];
+    s.where.store(rank);
+    for (int r = 0; r < lanes; ++r) {
+      const int place = -static_cast<int>(rank[r]);
+      at_top[r] = v.at(place / 64 + place % 64 * 16)[r];
+    }
+    const V origin = V::load(at_top), less(static_cast<T>(pow2(-boost)));
+    const P reciprocal = quotient(W{P(pow2(boost))}, s.sum).value(), zero(0.0);
+    // LaneSum, over the classes.
+    P hi[16], lo[16];
+    for (int l = 0; l < 16; ++l) hi[l] = lo[l] = zero;
+    for (int k = 0; k < n; ++k) {
+      const P term = widened(e.load(k)) * reciprocal * widened(v.load(k) - origin);
+      P& sum = hi[k % 16];
+      const P next = sum + term;
+      if (sizeof(T) == sizeof(double)) {
+        const P back = next - sum;
+        lo[k % 16] = lo[k % 16] + ((sum - (next - back)) + (term - back));
+      }
+      sum = next;
+    }
+    W lane[16];
+    P plain = zero;
+    for (int l = 0; l < 16; ++l) {
+      lane[l] = W{hi[l]} + W{lo[l]};
+      plain = plain + hi[l];
+    }
+    for (int h = 8; h >= 1; h /= 2) {
+      for (int l = 0; l < h; ++l) lane[l] = lane[l] + lane[l + h];
+    }
+    const W total = W::choose(equal(plain - plain, zero), lane[0], W{plain});
+    const W mean = total * P(pow2(-boost));
+    const V rounded_mean = narrowed<T>(mean.value());
+    const V own = narrowed<T>(-(numbers.curvature * quotient(s.top, s.sum) * mean).value());
+    for (int k = 0; k < n; ++k) {
+      const V a = e.load(k), p = scaled(scaled.moves() ? scaled.moved(a) : a);
+      const V w = (v.load(k) - origin) - rounded_mean;
+      const auto large = greater(p, small);
+      const V product = select(large, p * less, p) * select(large, w, w * less);
+      e.store(k, select(equal(s.where, V(ranks<T>.of[k])), own, product));
+    }
+    labelled.blank(slot, numbers, e);
+  };
+  each_group<T>(
+      call, begin, end, memory, Keep::output, &call.out[0],
+      [&](GroupSlot<T>& slot) { labelled.start(slot); }, finish, cross_entropy_hvp_rows<T>);
 }
 
 }  // namespace SOFTLANE_ISA

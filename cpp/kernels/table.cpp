@@ -21,9 +21,9 @@ namespace SOFTLANE_ISA {
    cross_entropy_grad<T>,               \
    cross_entropy_value_and_grad<T>,     \
    cross_entropy_grad_and_hess_diag<T>, \
-   cross_entropy_hessian_rows<T>,       \
+   cross_entropy_hessian<T>,            \
    cross_entropy_hessian_diag<T>,       \
-   cross_entropy_hvp_rows<T>,           \
+   cross_entropy_hvp<T>,                \
    cross_entropy_hessian_solve<T>}
 
 const KernelTable& table() {
