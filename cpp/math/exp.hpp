@@ -127,10 +127,18 @@ struct Base {
     const double bottom = static_cast<double>(R::bottom) / map.beta();
     double z = map.argument(block_max);
     if (!(z > bottom)) z = bottom;
-    exponent = fma1(static_cast<T>(z), map.slope(), R::magic) - R::magic;
-    floor =
-        static_cast<T>(static_cast<double>(exponent - R::top) * 0x1.62e42fefa39efp-1 / map.beta());
-    magic = R::magic + (R::top - exponent);
+    *this = at(map, fma1(static_cast<T>(z), map.slope(), R::magic) - R::magic);
+  }
+  // The base whose exponent is N.
+  template <class Map>
+  static Base at(const Map& map, T n) {
+    using R = ExpRange<T>;
+    Base base;
+    base.exponent = n;
+    base.floor =
+        static_cast<T>(static_cast<double>(n - R::top) * 0x1.62e42fefa39efp-1 / map.beta());
+    base.magic = R::magic + (R::top - n);
+    return base;
   }
 };
 

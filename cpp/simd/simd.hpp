@@ -13,6 +13,9 @@
 //   reduce_max                  over lanes
 //   down<H>, lane0              lane l takes lane l + H for l < H (H a power of two); lane 0
 //   widen, narrow               Vec<float> to and from consecutive Vec<double>
+//   load_float16, store_float16, load_bfloat16, store_bfloat16
+//                               Vec<float> from and to `lanes` elements of two bytes, at any
+//                               address; rounded to nearest even, and a NaN stays one
 //
 // The build defines SOFTLANE_ISA; that namespace becomes `live` in this translation unit.
 #pragma once
@@ -20,6 +23,7 @@
 #define SOFTLANE_QUOTE_(x) #x
 #define SOFTLANE_QUOTE(x) SOFTLANE_QUOTE_(x)
 // clang-format off
+#include "simd/half.hpp"
 #include SOFTLANE_QUOTE(simd/SOFTLANE_ISA.hpp)
 // clang-format on
 #undef SOFTLANE_QUOTE

@@ -1,0 +1,63 @@
+// NumPy's dtypes as the kernels' formats.
+#pragma once
+
+#include <pybind11/numpy.h>
+
+#include <optional>
+
+#include "bindings/errors.hpp"
+
+namespace softlane::bindings {
+
+using DtypeProxy = py::detail::PyArrayDescr_Proxy;
+
+inline const DtypeProxy* dtype_proxy(const PyObject* dtype) {
+  return reinterpret_cast<const DtypeProxy*>(dtype);
+}
+
+ByteOrder byte_order(PyObject* dtype);
+
+// None for a dtype that is neither float16, bfloat16, float32, float64, integer nor bool.
+std::optional<Format> format_of(PyObject* dtype);
+
+// NumPy's dtype, in native byte order, of a float element.
+py::object dtype_of(Element element);
+const char* name_of(Element element);
+
+constexpr index_t item_size(Element element) {
+  switch (element) {
+    case Element::boolean:
+    case Element::int8:
+    case Element::uint8:
+      return 1;
+    case Element::float16:
+    case Element::bfloat16:
+    case Element::int16:
+    case Element::uint16:
+      return 2;
+    case Element::float32:
+    case Element::int32:
+    case Element::uint32:
+      return 4;
+    default:
+      return 8;
+  }
+}
+
+constexpr bool is_half(Element element) {
+  return element == Element::float16 || element == Element::bfloat16;
+}
+constexpr bool is_float(Element element) { return element <= Element::bfloat16; }
+
+// What a result of such inputs is, unless another dtype is asked for.
+constexpr Element result_of(Element input) { return is_float(input) ? input : Element::float64; }
+
+// The narrowest dtype in which the kernels may compute on an input or for a result.
+constexpr Dtype computed_in(Element element) {
+  return element == Element::float32 || is_half(element) ? Dtype::float32 : Dtype::float64;
+}
+
+// The argument dtype=: none for None.
+std::optional<Element> parse_dtype(const char* function, py::handle value);
+
+}  // namespace softlane::bindings
