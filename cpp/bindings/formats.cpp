@@ -83,7 +83,7 @@ ByteOrder byte_order(PyObject* dtype) {
   return dtype_proxy(dtype)->byteorder == foreign ? ByteOrder::swapped : ByteOrder::native;
 }
 
-std::optional<Format> format_of(PyObject* dtype) {
+std::optional<Format> any_format_of(PyObject* dtype) {
   const std::optional<Element> element = element_of(dtype);
   if (!element) return std::nullopt;
   return Format{*element, byte_order(dtype)};
@@ -112,13 +112,12 @@ const char* name_of(Element element) {
   }
 }
 
-std::optional<Element> parse_dtype(const char* function, py::handle value) {
-  if (value.is_none()) return std::nullopt;
+Element parse_given_dtype(const char* function, py::handle value) {
   PyObject* dtype = nullptr;
   if (numpy->PyArray_DescrConverter_(value.ptr(), &dtype) != 0) {
     const py::object owner = py::reinterpret_steal<py::object>(dtype);
     const std::optional<Element> element = element_of(dtype);
-    if (element && is_float(*element)) return element;
+    if (element && is_float(*element)) return *element;
   } else {
     // NumPy's complaint names neither function nor argument; what is none (no memory, say) passes.
     if (!PyErr_ExceptionMatches(PyExc_TypeError) && !PyErr_ExceptionMatches(PyExc_ValueError) &&

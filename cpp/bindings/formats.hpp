@@ -18,7 +18,19 @@ inline const DtypeProxy* dtype_proxy(const PyObject* dtype) {
 ByteOrder byte_order(PyObject* dtype);
 
 // None for a dtype that is neither float16, bfloat16, float32, float64, integer nor bool.
-std::optional<Format> format_of(PyObject* dtype);
+std::optional<Format> any_format_of(PyObject* dtype);
+
+// The same; the two that most calls have, and in native order, at a glance.
+inline std::optional<Format> format_of(PyObject* dtype) {
+  const DtypeProxy* d = dtype_proxy(dtype);
+  if (d->byteorder == '=') {
+    if (d->type_num == py::detail::npy_api::NPY_FLOAT_)
+      return Format{Element::float32, ByteOrder::native};
+    if (d->type_num == py::detail::npy_api::NPY_DOUBLE_)
+      return Format{Element::float64, ByteOrder::native};
+  }
+  return any_format_of(dtype);
+}
 
 // NumPy's dtype, in native byte order, of a float element.
 py::object dtype_of(Element element);
@@ -57,7 +69,11 @@ constexpr Dtype computed_in(Element element) {
   return element == Element::float32 || is_half(element) ? Dtype::float32 : Dtype::float64;
 }
 
-// The argument dtype=: none for None.
-std::optional<Element> parse_dtype(const char* function, py::handle value);
+// The argument dtype=, one of the four floats.
+Element parse_given_dtype(const char* function, py::handle value);
+inline std::optional<Element> parse_dtype(const char* function, py::handle value) {
+  if (value.is_none()) return std::nullopt;
+  return parse_given_dtype(function, value);
+}
 
 }  // namespace softlane::bindings

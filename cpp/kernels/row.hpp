@@ -59,7 +59,8 @@ struct Row {
     return contiguous() ? reinterpret_cast<T*>(data) + begin : scratch;
   }
   void put(index_t begin, int n, const T* block) const {
-    if (data == nullptr || contiguous()) return;
+    const bool home = reinterpret_cast<const char*>(block) == data + begin * stride;
+    if (data == nullptr || home) return;
     write_elements(data + begin * stride, stride, format, n, block);
   }
   // Asks for the cache lines of n contiguous elements.

@@ -256,19 +256,20 @@ class Summarizer {
   }
 
   template <class Map>
-  static void exponentials(const T* x, int n, const Map& map, T exponent, T* e) {
-    constexpr int lanes = Vec<T>::lanes, together = 4;
+  __attribute__((noinline)) static void exponentials(const T* x, int n, const Map& map, T exponent,
+                                                     T* e) {
+    using V = Vec<T>;
     const Base<T> base = Base<T>::at(map, exponent);
-    int k = 0;
-    for (; k + together * lanes <= n; k += together * lanes) {
-      Vec<T> t[together];
-      for (int i = 0; i < together; ++i) t[i] = map.sign(Vec<T>::load(x + k + i * lanes));
-      exp_from_base<together>(t, map, base);
-      for (int i = 0; i < together; ++i) t[i].store(e + k + i * lanes);
+    for (int begin = 0; begin < n; begin += quad_size) {
+      const QuadChunk<T> part{n - begin};
+      for (int j = 0; j < 16; j += V::lanes) {
+        V t[4];
+        for (int i = 0; i < 4; ++i)
+          t[i] = map.sign(part.at(i * 16 + j).load(x + begin + i * 16 + j));
+        exp_from_base<4>(t, map, base);
+        for (int i = 0; i < 4; ++i) part.at(i * 16 + j).store(t[i], e + begin + i * 16 + j);
+      }
     }
-    each_vector<T>(n - k, [&](int i, auto part) __attribute__((always_inline)) {
-      part.store(exp_from_base(map.sign(part.load(x + k + i)), map, base), e + k + i);
-    });
   }
 
   bool any_nan(const Row<T>& x) const {
