@@ -80,8 +80,8 @@ SOFTLANE_INLINE void with_writer(Element element, Use use) {
 
 inline constexpr int half_size = 2;
 
-// body(k, chunk) over n half-precision elements that lie side by side, by whole vectors: what is left
-// over passes through a chunk of its own, for there are no masks that narrow.
+// body(k, count) over n half-precision elements that lie side by side, by whole vectors: what is left
+// over passes through a vector of its own, for AVX2 and NEON have no masks that narrow.
 template <class Body>
 SOFTLANE_INLINE void each_half_vector(index_t n, Body body) {
   constexpr int lanes = Vec<float>::lanes;
@@ -124,9 +124,52 @@ SOFTLANE_INLINE void write_halves(char* p, Element element, index_t n, const flo
   }
 }
 
-inline bool halves_side_by_side(Format format, index_t stride) {
-  return (format.element == Element::float16 || format.element == Element::bfloat16) &&
-         format.order == ByteOrder::native && stride == half_size;
+inline bool is_half(Element element) {
+  return element == Element::float16 || element == Element::bfloat16;
+}
+
+// Halves that lie apart, or in the other byte order, pass through a chunk where they do not.
+struct HalfChunk {
+  static constexpr index_t size = 64;
+  std::uint16_t bits[size];
+
+  char* bytes() { return reinterpret_cast<char*>(bits); }
+  void gather(const char* p, index_t stride, ByteOrder order, index_t n) {
+    for (index_t k = 0; k < n; ++k) std::memcpy(&bits[k], p + k * stride, sizeof bits[k]);
+    swap(order, n);
+  }
+  void scatter(char* p, index_t stride, ByteOrder order, index_t n) {
+    swap(order, n);
+    for (index_t k = 0; k < n; ++k) std::memcpy(p + k * stride, &bits[k], sizeof bits[k]);
+  }
+
+ private:
+  void swap(ByteOrder order, index_t n) {
+    if (order == ByteOrder::native) return;
+    for (index_t k = 0; k < n; ++k) bits[k] = swapped(bits[k]);
+  }
+};
+
+inline void read_halves(const char* p, index_t stride, Format format, index_t n, float* to) {
+  if (stride == half_size && format.order == ByteOrder::native)
+    return read_halves(p, format.element, n, to);
+  HalfChunk chunk;
+  for (index_t k = 0; k < n; k += HalfChunk::size) {
+    const index_t count = n - k < HalfChunk::size ? n - k : HalfChunk::size;
+    chunk.gather(p + k * stride, stride, format.order, count);
+    read_halves(chunk.bytes(), format.element, count, to + k);
+  }
+}
+
+inline void write_halves(char* p, index_t stride, Format format, index_t n, const float* from) {
+  if (stride == half_size && format.order == ByteOrder::native)
+    return write_halves(p, format.element, n, from);
+  HalfChunk chunk;
+  for (index_t k = 0; k < n; k += HalfChunk::size) {
+    const index_t count = n - k < HalfChunk::size ? n - k : HalfChunk::size;
+    write_halves(chunk.bytes(), format.element, count, from + k);
+    chunk.scatter(p + k * stride, stride, format.order, count);
+  }
 }
 
 // n elements from p, `stride` bytes apart.
@@ -134,7 +177,7 @@ template <class T>
 __attribute__((noinline)) void read_elements(const char* p, index_t stride, Format format,
                                              index_t n, T* to) {
   if constexpr (sizeof(T) == sizeof(float)) {
-    if (halves_side_by_side(format, stride)) return read_halves(p, format.element, n, to);
+    if (is_half(format.element)) return read_halves(p, stride, format, n, to);
   }
   with_reader<T>(format.element, [&](auto bits, auto number) {
     if (format.order == ByteOrder::native) {
@@ -155,7 +198,7 @@ template <class T>
 __attribute__((noinline)) void write_elements(char* p, index_t stride, Format format, index_t n,
                                               const T* from) {
   if constexpr (sizeof(T) == sizeof(float)) {
-    if (halves_side_by_side(format, stride)) return write_halves(p, format.element, n, from);
+    if (is_half(format.element)) return write_halves(p, stride, format, n, from);
   }
   with_writer<T>(format.element, [&](auto bits_of) {
     if (format.order == ByteOrder::native) {
