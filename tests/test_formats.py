@@ -209,6 +209,19 @@ def test_threads_change_no_bit_of_halves(half: np.dtype, threads: int) -> None:
 
 
 @pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("axis", [0, 1, (0, 2), (1, 0), None], ids=str)
+def test_halves_take_every_axis(half: np.dtype, axis: Any) -> None:
+    solid = half_inputs(20, 60, half).finite.reshape(5, 4, 60)
+    for x in (solid, solid.astype(half.newbyteorder())):
+        for name, function in WITH_DTYPE.items():
+            wanted = rounded(function(solid.astype(np.float32), axis), half)
+            assert_same(function(x, axis), wanted, name)
+            out = np.zeros(wanted.shape, half.newbyteorder())
+            assert function(x, axis, out=out) is out
+            assert bits(out) == bits(wanted), name
+
+
+@pytest.mark.usefixtures("isa")
 def test_zero_strides_of_halves(half: np.dtype) -> None:
     row = half_inputs(1, 1500, half).logits[0]
     for x in (np.broadcast_to(row, (3, 1500)), np.broadcast_to(row[:3, None], (3, 1500))):
@@ -368,7 +381,8 @@ def test_swapped_and_misaligned_outputs_are_written(dtype: np.dtype, classes: in
 def test_output_of_another_dtype_may_share_memory(classes: int) -> None:
     values = np.random.default_rng(1).integers(-9, 9, (4, classes))
     pairs = ((np.int64, np.float64), (np.float16, BFLOAT16), (BFLOAT16, np.float16),
-             (">f4", np.float32), (np.float32, BFLOAT16), (BFLOAT16, np.float32))  # fmt: skip
+             (">f4", np.float32), (np.float32, BFLOAT16), (BFLOAT16, np.float32),
+             (np.int32, np.float32), (np.int16, np.float16), (">i8", np.float64))  # fmt: skip
     for dtype, view in pairs:
         x = values.astype(dtype)
         for function in (sl.softmax, sl.log_softmax):
