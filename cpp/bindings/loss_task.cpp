@@ -57,7 +57,6 @@ void LossTask::parse_target(py::handle value, TargetRequired required) {
   }
   target_array_ = as_ndarray(function, "target", value);
   const int type = type_number(target_array_);
-  const std::optional<Format> format = format_of(proxy(target_array_)->descr);
   if (is_integer(type)) {
     target_ = Target::labels;
     unsigned_labels_ = type == NumpyApi::NPY_ULONGLONG_ ||
@@ -66,7 +65,8 @@ void LossTask::parse_target(py::handle value, TargetRequired required) {
     const int native = unsigned_labels_ ? static_cast<int>(NumpyApi::NPY_UINT64_)
                                         : static_cast<int>(NumpyApi::NPY_INT64_);
     target_array_ = cast_to(function, target_array_, native);
-  } else if (format && is_float(format->element)) {
+  } else if (const std::optional<Format> format = format_of(proxy(target_array_)->descr);
+             format && is_float(format->element)) {
     target_ = Target::probabilities;
     // NumPy makes an empty list float64; as labels of no rows it says what it means.
     if (!is_array(value) && element_count(view_of(target_array_)) == 0 &&
