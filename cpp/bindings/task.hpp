@@ -12,6 +12,9 @@ struct Task {
   Call call;
   Axes axes;
 
+  // The dtype= of the result, if one is asked for.
+  std::optional<Element> dtype;
+
   Array logits;
   Array probabilities;
   Array vector;
@@ -21,10 +24,13 @@ struct Task {
   // Does an operand list rows in C order (labels, row_scale, damping, row_loss)?
   bool rows_in_order = false;
 
+  Element result_element() const;
+
   // A result of the shape of `like`, in its memory order.
   void result_like(int index, const char* name, py::handle given, const View& like);
   // A result with one element a row.
-  void result_of_rows(int index, const char* name, py::handle given, bool keepdims);
+  void result_of_rows(int index, const char* name, py::handle given, bool keepdims,
+                      Element element);
   // A result with a matrix over the classes for each row.
   void result_of_matrices(const char* name, py::handle given);
 

@@ -319,15 +319,15 @@ inline Stages<T> stages_of(const Call& call) {
 // Where a group's exponentials go.
 enum class Keep : std::uint8_t { nothing, panel, output };
 
-// finish(slot) for groups of rows [begin, end) whose summaries are made; `terms` is the output that
-// their exponentials go to, if any, and start(slot) is called before. Rows that are no work for groups go
-// to rows_kernel.
+// start(slot), then finish(slot) for groups of rows [begin, end) whose maxima, then summaries, are
+// made. `terms` is the output that their exponentials go to, and `also` another that finish() writes,
+// if any. Rows that are no work for groups go to rows_kernel.
 //
 // Several groups at a time take each stage together: one's chain (maximum, base, exponentials, sum,
 // quotient) is 400 cycles long and hides behind the others'.
 template <class T, class Start, class Finish>
 inline void each_group(const Call& call, index_t begin, index_t end, void* memory, Keep keep,
-                       const Stream* terms, Start start, Finish finish,
+                       const Stream* terms, const Carrier<T>& also, Start start, Finish finish,
                        void (*rows_kernel)(const Call&, index_t, index_t, void*) noexcept) {
   constexpr int W = Vec<T>::lanes;
   const bool paneled = call.classes <= most_panel_classes;
@@ -358,7 +358,8 @@ inline void each_group(const Call& call, index_t begin, index_t end, void* memor
       GroupSlot<T>& s = slots[used];
       s.group = {cursor, static_cast<int>(count), count == W};
       cursor.advance(count);
-      bool fits = paneled || (logits.direct(s.group) && (!out || out.direct(s.group)));
+      bool fits = paneled || (logits.direct(s.group) && (!out || out.direct(s.group)) &&
+                              (!also || also.direct(s.group)));
       if (fits) {
         s.x = logits.read(s.group, s.first, buffer);
         s.e = out                   ? out.open(s.group, s.first)

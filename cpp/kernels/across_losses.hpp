@@ -107,7 +107,7 @@ class LabelledGroups {
       }
     } else {
       const V rows = blanked(narrowed<T>(l), bad, quiet_nan<T>());
-      write_elements(call_, slot.group, *to, blanked(rows, v.left_out, T(0)));
+      write_row_values(call_, slot.group, *to, blanked(rows, v.left_out, T(0)));
     }
   }
   void blank(const GroupSlot<T>& slot, const Numbers& v, const Columns<T>& y) const {
@@ -169,7 +169,7 @@ inline void grouped_cross_entropy(const Call& call, index_t begin, index_t end, 
     }
   };
   each_group<T>(
-      call, begin, end, memory, terms != nullptr ? Keep::output : Keep::nothing, terms,
+      call, begin, end, memory, terms != nullptr ? Keep::output : Keep::nothing, terms, diagonal,
       [&](GroupSlot<T>& slot) { labelled.start(slot); }, finish, rows_kernel);
 }
 
@@ -246,7 +246,7 @@ void cross_entropy_hessian(const Call& call, index_t begin, index_t end, void* m
     }
   };
   each_group<T>(
-      call, begin, end, memory, Keep::panel, nullptr,
+      call, begin, end, memory, Keep::panel, nullptr, {},
       [&](GroupSlot<T>& slot) { labelled.start(slot); }, finish, cross_entropy_hessian_rows<T>);
 }
 
@@ -314,7 +314,7 @@ void cross_entropy_hvp(const Call& call, index_t begin, index_t end, void* memor
     labelled.blank(slot, numbers, e);
   };
   each_group<T>(
-      call, begin, end, memory, Keep::output, &call.out[0],
+      call, begin, end, memory, Keep::output, &call.out[0], {},
       [&](GroupSlot<T>& slot) { labelled.start(slot); }, finish, cross_entropy_hvp_rows<T>);
 }
 

@@ -32,18 +32,19 @@ inline void blank_rows(const Columns<T>& y, index_t classes, unsigned rows, T va
 
 // One element a row.
 template <class T>
-inline void write_elements(const Call& call, const RowGroup<T>& group, const Stream& stream,
-                           Vec<T> values) {
+inline void write_row_values(const Call& call, const RowGroup<T>& group, const Stream& stream,
+                             Vec<T> values) {
   const int last = call.space.ndim - 1;
   char* const p = group.first.locate(stream);
-  if (group.straight && last >= 0 && stream.row_stride[last] == static_cast<index_t>(sizeof(T))) {
+  const Row<T> row{p, last >= 0 ? stream.row_stride[last] : 0, stream.format};
+  if (group.straight && row.contiguous()) {
     return values.store(reinterpret_cast<T*>(p));
   }
   alignas(64) T v[Vec<T>::lanes];
   values.store(v);
   RowCursor cursor(group.first);
   for (int r = 0; r < group.count; ++r) {
-    std::memcpy(cursor.locate(stream), v + r, sizeof(T));
+    cursor.of<T>(stream).set(0, v[r]);
     cursor.advance();
   }
 }
@@ -73,7 +74,7 @@ void softmax(const Call& call, index_t begin, index_t end, void* memory) noexcep
     blank_rows(e, call.classes, s.bad, quiet_nan<T>());
   };
   each_group<T>(
-      call, begin, end, memory, Keep::output, &call.out[0], [](GroupSlot<T>&) {}, finish,
+      call, begin, end, memory, Keep::output, &call.out[0], {}, [](GroupSlot<T>&) {}, finish,
       softmax_rows<T>);
 }
 
@@ -105,7 +106,7 @@ void log_softmax(const Call& call, index_t begin, index_t end, void* memory) noe
     out.write(slot.group, y, buffer);
   };
   each_group<T>(
-      call, begin, end, memory, Keep::nothing, nullptr, [](GroupSlot<T>&) {}, finish,
+      call, begin, end, memory, Keep::nothing, nullptr, out, [](GroupSlot<T>&) {}, finish,
       log_softmax_rows<T>);
 }
 
@@ -158,15 +159,15 @@ void logsumexp(const Call& call, index_t begin, index_t end, void* memory) noexc
     const bool here = n <= most_panel_classes;
     if (again != 0 && here)
       value = select(close, value_of(refined_tail(slot, n, stages, map)), value);
-    write_elements(call, slot.group, call.out[0],
-                   blanked(narrowed<T>(value), s.bad, quiet_nan<T>()));
+    write_row_values(call, slot.group, call.out[0],
+                     blanked(narrowed<T>(value), s.bad, quiet_nan<T>()));
     for (unsigned rows = here ? 0 : again; rows != 0; rows &= rows - 1) {
       const index_t row = slot.group.first.row() + first_set(rows);
       logsumexp_rows<T>(call, row, row + 1, memory);
     }
   };
   each_group<T>(
-      call, begin, end, memory, Keep::nothing, nullptr, [](GroupSlot<T>&) {}, finish,
+      call, begin, end, memory, Keep::nothing, nullptr, {}, [](GroupSlot<T>&) {}, finish,
       logsumexp_rows<T>);
 }
 

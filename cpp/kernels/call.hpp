@@ -2,7 +2,7 @@
 //
 // A "row" is one run of K classes along the reduced axis; every other dimension is part of the row
 // space, which all operands share. The border (cpp/bindings) has checked everything before a Call
-// exists: shapes, dtypes, labels, alignment, overlap. Kernels neither check, throw nor allocate.
+// exists: shapes, dtypes, labels, overlap. Kernels neither check, throw nor allocate.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,51 @@ namespace softlane {
 
 using index_t = std::ptrdiff_t;
 
+// What the kernels compute in.
 enum class Dtype : std::uint8_t { float32, float64 };
+
+// What operands are in memory. Inputs may be any of these, results one of the four floats.
+enum class Element : std::uint8_t {
+  float32,
+  float64,
+  float16,
+  bfloat16,
+  boolean,
+  int8,
+  int16,
+  int32,
+  int64,
+  uint8,
+  uint16,
+  uint32,
+  uint64
+};
+inline constexpr index_t item_size(Element element) {
+  switch (element) {
+    case Element::boolean:
+    case Element::int8:
+    case Element::uint8:
+      return 1;
+    case Element::float16:
+    case Element::bfloat16:
+    case Element::int16:
+    case Element::uint16:
+      return 2;
+    case Element::float32:
+    case Element::int32:
+    case Element::uint32:
+      return 4;
+    default:
+      return 8;
+  }
+}
+
+enum class ByteOrder : std::uint8_t { native, swapped };
+
+struct Format {
+  Element element = Element::float32;
+  ByteOrder order = ByteOrder::native;
+};
 
 enum class Operation : std::uint8_t {
   softmax,
@@ -45,6 +89,7 @@ struct RowSpace {
 // data == nullptr: the operand is absent. Only the first RowSpace::ndim row strides are set.
 struct Stream {
   char* data = nullptr;
+  Format format;
   index_t class_stride = 0;
   index_t second_class_stride = 0;  // of the Hessian's first class dimension; else unused
   index_t row_stride[max_dims];
@@ -52,7 +97,7 @@ struct Stream {
 
 struct Call {
   Operation operation;
-  Dtype dtype;  // of logits, probabilities, vector and outputs alike
+  Dtype dtype;  // whatever the operands' formats: each element is read into it and written from it
   index_t classes = 0;
   RowSpace space;
 

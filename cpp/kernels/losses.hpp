@@ -39,6 +39,7 @@ class CrossEntropyRow {
   T whole_row() const { return whole_row_; }
 
   const RowSummary<T>& summary() const { return summary_; }
+  const Summarizer<Gap::skip, T>& summarizer() const { return summarize_; }
   const Target<T>& target() const { return target_; }
   double row_scale() const { return scale_; }
   Wide<T> gradient_scale() const { return Wide<T>{call_.scale} * scale_; }
@@ -125,7 +126,7 @@ inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, vo
       if (call.row_loss != nullptr) {
         call.row_loss[cursor.row()] = v;
       } else if (to.loss != nullptr) {
-        set_one<T>(cursor.locate(*to.loss), v);
+        set_one<T>(cursor, *to.loss, v);
       }
     };
     if (!row.read(cursor, e_row)) {
@@ -146,7 +147,8 @@ inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, vo
     const Factor<T> curvature(c);
     const Wide<T> subtract = row.gradient_scale();
     each_block(
-        call.classes, e_row, s, scratch, probability, [&](index_t k0, int n, T* e, auto move) {
+        row.summarizer(), cursor.of<T>(call.logits), e_row, s, scratch, probability,
+        [&](index_t k0, int n, T* e, auto move) {
           if (diagonal) {
             T* h = diagonal.data == e_row.data ? e : diagonal.open(k0, scratch.other);
             each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {

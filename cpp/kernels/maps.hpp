@@ -12,9 +12,8 @@ constexpr T quiet_nan() {
 }
 
 template <class T>
-inline void set_one(char* p, double v) {
-  const T t = static_cast<T>(v);
-  std::memcpy(p, &t, sizeof t);
+inline void set_one(const RowCursor& cursor, const Stream& s, double v) {
+  cursor.of<T>(s).set(0, static_cast<T>(v));
 }
 
 // row_op(cursor) for rows [begin, end).
@@ -74,14 +73,14 @@ inline void each_summary(const Call& call, index_t begin, index_t end,
 
 // body(begin, n, e, move) for every block of the row's exponentials; move(e) takes a vector of them to
 // the row's base, where `normalize` applies.
-template <class T, class Body>
-inline void each_block(index_t classes, const Row<T>& terms, const RowSummary<T>& s,
-                       const Scratch<T>& scratch, Normalizer<T>& normalize, Body body) {
+template <Gap gap, class T, class Body>
+inline void each_block(const Summarizer<gap, T>& summarize, const Row<T>& x, const Row<T>& terms,
+                       const RowSummary<T>& s, const Scratch<T>& scratch, Normalizer<T>& normalize,
+                       Body body) {
+  const index_t classes = summarize.classes();
   for (index_t begin = 0; begin < classes; begin += block_size) {
     const int n = block_length(classes, begin);
-    T* e = terms.open(begin, scratch.terms);
-    // A row of one block still lies where the summary put it.
-    if (classes > block_size) terms.fetch(begin, n, scratch.terms);
+    T* e = summarize.terms_of(x, terms, s, begin, n);
     normalize.move(block_exponent(classes, begin, s, scratch), s.base.exponent);
     if (normalize.moves()) {
       body(begin, n, e,
@@ -94,40 +93,39 @@ inline void each_block(index_t classes, const Row<T>& terms, const RowSummary<T>
 
 // A probability above a half comes from the maximum's own unrounded term: exactly 1 where nothing
 // else counts. Classes that share the maximum, beside nothing else, get equal shares of exactly 1.
+// For the block of probabilities p at k0, before a narrower output rounds them.
 template <class T>
-inline void mend_probability(const Row<T>& p, index_t classes, const RowSummary<T>& s,
-                             const Wide<T>& sum, const Normalizer<T>& normalize, T* scratch) {
-  if (s.confident()) return p.set(s.argmax, static_cast<T>(quotient(s.top, sum).value()));
+inline void mend_probabilities(T* p, index_t k0, int n, const RowSummary<T>& s, const Wide<T>& sum,
+                               const Normalizer<T>& normalize) {
+  if (s.confident()) {
+    if (s.argmax >= k0 && s.argmax < k0 + n)
+      p[s.argmax - k0] = static_cast<T>(quotient(s.top, sum).value());
+    return;
+  }
   if (s.others == 0) return;
   const Vec<T> shared = normalize(Vec<T>(s.rounded_top)), share(static_cast<T>(1 / (s.others + 1)));
-  for (index_t k0 = 0; k0 < classes; k0 += block_size) {
-    const int n = block_length(classes, k0);
-    p.fetch(k0, n, scratch);
-    T* block = p.open(k0, scratch);
-    each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
-      const Vec<T> v = part.load(block + k);
-      part.store(select(equal(v, shared), share, v), block + k);
-    });
-    p.put(k0, n, block);
-  }
+  each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
+    const Vec<T> v = part.load(p + k);
+    part.store(select(equal(v, shared), share, v), p + k);
+  });
 }
 
 template <class T>
 void softmax_rows(const Call& call, index_t begin, index_t end, void* memory) noexcept {
   const Scratch<T> scratch(memory, call.classes);
   Summarizer<Gap::skip, T> summarize(call, scratch, Terms::output);
-  const auto finish = [&](const RowCursor&, const Row<T>&, const Row<T>& p,
+  const auto finish = [&](const RowCursor&, const Row<T>& x, const Row<T>& p,
                           const RowSummary<T>& s) {
     if (s.kind != RowKind::regular) return p.fill(call.classes, quiet_nan<T>());
     const Wide<T> sum = s.sum();
     Normalizer<T> normalize(sum, Wide<T>{1.0});
-    each_block(call.classes, p, s, scratch, normalize, [&](index_t k0, int n, T* e, auto move) {
+    each_block(summarize, x, p, s, scratch, normalize, [&](index_t k0, int n, T* e, auto move) {
       each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
         part.store(normalize(move(part.load(e + k))), e + k);
       });
+      mend_probabilities(e, k0, n, s, sum, normalize);
       p.put(k0, n, e);
     });
-    mend_probability(p, call.classes, s, sum, normalize, scratch.terms);
   };
   each_summary(call, begin, end, summarize, &call.out[0], finish);
 }
@@ -206,7 +204,7 @@ void logsumexp_rows(const Call& call, index_t begin, index_t end, void* memory) 
     } else if (s.kind == RowKind::has_positive_infinity) {
       value = sign * __builtin_inf();
     }
-    set_one<T>(cursor.locate(call.out[0]), value);
+    set_one<T>(cursor, call.out[0], value);
   };
   each_summary(call, begin, end, summarize, nullptr, finish);
 }
@@ -227,7 +225,7 @@ void entropy(const Call& call, index_t begin, index_t end, void* memory) noexcep
           c.log_ratio + Wide<double>{gap.value(), gap.low()} * summarize.map().beta();
       value = quotient(sum, unit).value();
     }
-    set_one<T>(cursor.locate(call.out[0]), value);
+    set_one<T>(cursor, call.out[0], value);
   };
   each_summary(call, begin, end, summarize, nullptr, finish);
 }

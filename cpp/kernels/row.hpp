@@ -1,12 +1,12 @@
 // How a kernel walks an operand: row by row, and in a row block by block, each block as contiguous
-// elements of the compute type. Contiguous operands are used where they lie; others pass through a
-// block of scratch, so that no temporary grows with the number of rows or classes.
+// elements of the compute type. Contiguous operands of that type are used where they lie; others pass
+// through a block of scratch, so that no temporary grows with the number of rows or classes.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 
-#include "kernels/call.hpp"
+#include "kernels/format.hpp"
 
 namespace softlane {
 namespace SOFTLANE_ISA {
@@ -22,22 +22,36 @@ template <class T>
 struct Row {
   char* data = nullptr;
   index_t stride = 0;
+  Format format{element_of<T>(), ByteOrder::native};
 
   explicit operator bool() const { return data != nullptr; }
+  // Does it give back what is put there? A narrower format rounds.
+  bool lossless() const { return format.element == element_of<T>(); }
+  bool native() const { return lossless() && format.order == ByteOrder::native; }
   bool contiguous() const {
-    return stride == static_cast<index_t>(sizeof(T)) &&
+    return stride == static_cast<index_t>(sizeof(T)) && native() &&
            reinterpret_cast<std::uintptr_t>(data) % alignof(T) == 0;
   }
   T at(index_t k) const {
     T v;
-    std::memcpy(&v, data + k * stride, sizeof v);
+    if (native()) {
+      std::memcpy(&v, data + k * stride, sizeof v);
+    } else {
+      read_elements(data + k * stride, stride, format, 1, &v);
+    }
     return v;
   }
-  void set(index_t k, T v) const { std::memcpy(data + k * stride, &v, sizeof v); }
+  void set(index_t k, T v) const {
+    if (native()) {
+      std::memcpy(data + k * stride, &v, sizeof v);
+    } else {
+      write_elements(data + k * stride, stride, format, 1, &v);
+    }
+  }
 
   const T* fetch(index_t begin, int n, T* scratch) const {
     if (contiguous()) return reinterpret_cast<const T*>(data) + begin;
-    for (int k = 0; k < n; ++k) scratch[k] = at(begin + k);
+    read_elements(data + begin * stride, stride, format, n, scratch);
     return scratch;
   }
   // Where to write a block; put() brings it home.
@@ -45,8 +59,20 @@ struct Row {
     return contiguous() ? reinterpret_cast<T*>(data) + begin : scratch;
   }
   void put(index_t begin, int n, const T* block) const {
-    if (data == nullptr || contiguous()) return;
-    for (int k = 0; k < n; ++k) set(begin + k, block[k]);
+    const bool home = reinterpret_cast<const char*>(block) == data + begin * stride;
+    if (data == nullptr || home) return;
+    write_elements(data + begin * stride, stride, format, n, block);
+  }
+  void copy_to(index_t begin, int n, T* to) const {
+    const T* from = fetch(begin, n, to);
+    if (from != to) std::memcpy(to, from, sizeof(T) * static_cast<std::size_t>(n));
+  }
+  void copy_from(index_t begin, int n, const T* from) const {
+    if (contiguous()) {
+      std::memcpy(data + begin * stride, from, sizeof(T) * static_cast<std::size_t>(n));
+    } else {
+      put(begin, n, from);
+    }
   }
   // Asks for the cache lines of n contiguous elements.
   void expect(index_t begin, index_t n) const {
@@ -83,7 +109,7 @@ class RowCursor {
   }
   template <class T>
   Row<T> of(const Stream& s) const {
-    return s.data == nullptr ? Row<T>{} : Row<T>{locate(s), s.class_stride};
+    return s.data == nullptr ? Row<T>{} : Row<T>{locate(s), s.class_stride, s.format};
   }
   // Rows from here on that lie one stride from each other.
   index_t run() const {

@@ -140,34 +140,48 @@ class Carrier {
     present_ = true;
     const int last = call.space.ndim - 1;
     step_ = last >= 0 ? stream.row_stride[last] : 0;
-    columns_ = W == 1 || step_ == size;
-    aligned_ = aligned(stream.data) && aligned(stream.class_stride);
-    for (int d = 0; d <= last; ++d) aligned_ = aligned_ && aligned(stream.row_stride[d]);
-    rows_ = stream.class_stride == size && step_ >= classes_ * size;
+    item_ = item_size(stream.format.element);
+    native_ = Row<T>{nullptr, 0, stream.format}.native() && aligned(stream.class_stride) &&
+              reinterpret_cast<std::uintptr_t>(stream.data) % sizeof(T) == 0;
+    for (int d = 0; d <= last; ++d) native_ = native_ && aligned(stream.row_stride[d]);
+    columns_ = W == 1 || step_ == item_;
+    rows_ = stream.class_stride == item_ && step_ >= classes_ * item_;
   }
 
   explicit operator bool() const { return present_; }
+  // Do rows lie side by side?
+  bool column_wise() const { return columns_; }
+  // Do the kernels work on the group where it lies?
+  bool direct(const RowGroup<T>& group) const { return columns_ && native_ && group.straight; }
 
   // The group's elements: where they lie, or in the panel. `buffer` holds W rows.
   Columns<T> read(const RowGroup<T>& group, T* panel, T* buffer) const {
     if (direct(group)) return {group.first.locate(*stream_), stream_->class_stride};
     const int n = static_cast<int>(classes_);
-    if (aligned_ && rows_ && group.straight) {
+    if (native_ && rows_ && group.straight) {
       read_panel(reinterpret_cast<const T*>(group.first.locate(*stream_)), step_ / size, n, panel);
+      return in(panel);
+    }
+    if (columns_ && group.straight) {
+      const Row<T> first = across(group, 0);
+      for (int k = 0; k < n; ++k) class_of(first, k).copy_to(0, W, panel + k * W);
+      return in(panel);
+    }
+    if (rows_ && group.straight && step_ == classes_ * item_) {
+      group.first.template of<T>(*stream_).copy_to(0, W * n, buffer);
     } else {
       RowCursor cursor(group.first);
       for (int r = 0; r < W; ++r) {
-        T* row = buffer + r * classes_;
-        if (r >= group.count) {
+        T* const row = buffer + r * classes_;
+        if (r < group.count) {
+          cursor.of<T>(*stream_).copy_to(0, n, row);
+          cursor.advance();
+        } else {
           std::memset(row, 0, sizeof(T) * static_cast<std::size_t>(classes_));
-          continue;
         }
-        const T* from = cursor.of<T>(*stream_).fetch(0, n, row);
-        if (from != row) std::memcpy(row, from, sizeof(T) * static_cast<std::size_t>(classes_));
-        cursor.advance();
       }
-      read_panel(buffer, classes_, n, panel);
     }
+    read_panel(buffer, classes_, n, panel);
     return in(panel);
   }
 
@@ -182,39 +196,43 @@ class Carrier {
     if (direct(group)) return;
     const T* panel = reinterpret_cast<const T*>(results.data);
     const int n = static_cast<int>(classes_);
-    if (aligned_ && rows_ && group.straight) {
-      write_panel(panel, n, reinterpret_cast<T*>(group.first.locate(*stream_) + offset),
-                  step_ / size);
+    if (native_ && rows_ && group.straight) {
+      T* const to = reinterpret_cast<T*>(group.first.locate(*stream_) + offset);
+      return write_panel(panel, n, to, step_ / size);
+    }
+    if (columns_ && group.straight) {
+      const Row<T> first = across(group, offset);
+      for (int k = 0; k < n; ++k) class_of(first, k).copy_from(0, W, panel + k * W);
       return;
     }
     write_panel(panel, n, buffer, classes_);
     RowCursor cursor(group.first);
+    if (rows_ && group.straight && step_ == classes_ * item_ && offset == 0) {
+      return cursor.of<T>(*stream_).copy_from(0, W * n, buffer);
+    }
     for (int r = 0; r < group.count; ++r) {
       Row<T> row = cursor.of<T>(*stream_);
       row.data += offset;
-      const T* from = buffer + r * classes_;
-      if (row.contiguous()) {
-        std::memcpy(row.data, from, sizeof(T) * static_cast<std::size_t>(classes_));
-      } else {
-        row.put(0, n, from);
-      }
+      row.copy_from(0, n, buffer + r * classes_);
       cursor.advance();
     }
   }
-  bool column_wise() const { return columns_ && aligned_; }
-  // Do the kernels work on the group where it lies?
-  bool direct(const RowGroup<T>& group) const { return columns_ && aligned_ && group.straight; }
 
  private:
   static bool aligned(index_t v) { return v % size == 0; }
-  static bool aligned(const char* p) {
-    return reinterpret_cast<std::uintptr_t>(p) % sizeof(T) == 0;
-  }
   static Columns<T> in(T* panel) { return {reinterpret_cast<char*>(panel), W * size}; }
+  // A class of the group's rows as if it were a row: elements of other formats side by side.
+  Row<T> across(const RowGroup<T>& group, index_t offset) const {
+    return {group.first.locate(*stream_) + offset, step_, stream_->format};
+  }
+  Row<T> class_of(Row<T> first, int k) const {
+    first.data += k * stream_->class_stride;
+    return first;
+  }
 
   const Stream* stream_ = nullptr;
-  index_t classes_ = 0, step_ = 0;  // step_: bytes from row to row
-  bool present_ = false, columns_ = false, rows_ = false, aligned_ = false;
+  index_t classes_ = 0, step_ = 0, item_ = 0;  // step_: bytes from row to row; item_: of an element
+  bool present_ = false, native_ = false, columns_ = false, rows_ = false;
 };
 
 }  // namespace SOFTLANE_ISA

@@ -133,11 +133,22 @@ struct Base {
     const auto z = map.wide_argument(block_max);
     using D = decltype(map.wide_argument(block_max));
     const D bottom(static_cast<double>(R::bottom) / map.beta());
-    const S top(R::top), offset(R::magic);
-    exponent =
-        fma1(to_storage(select(greater(z, bottom), z, bottom)), S(map.slope()), offset) - offset;
-    floor = to_storage(widened(exponent - top) * D(0x1.62e42fefa39efp-1) / D(map.beta()));
-    magic = offset + (top - exponent);
+    const S magic_number(R::magic);
+    const S z_in_range = to_storage(select(greater(z, bottom), z, bottom));
+    *this = at(map, fma1(z_in_range, S(map.slope()), magic_number) - magic_number);
+  }
+  // The base whose exponent is N.
+  template <class Map>
+  static Base at(const Map& map, S n) {
+    using R = ExpRange<T>;
+    const S top(R::top);
+    const auto lowest = widened(n - top);
+    using D = decltype(widened(n - top));
+    Base base;
+    base.exponent = n;
+    base.floor = to_storage(lowest * D(0x1.62e42fefa39efp-1) / D(map.beta()));
+    base.magic = S(R::magic) + (top - n);
+    return base;
   }
 
  private:

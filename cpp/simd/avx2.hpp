@@ -1,4 +1,4 @@
-// Vec<T> on AVX2 with FMA. The vocabulary is described in simd.hpp.
+// Vec<T> on AVX2 with FMA and F16C. The vocabulary is described in simd.hpp.
 #pragma once
 
 #include <immintrin.h>
@@ -175,6 +175,27 @@ struct Vec<float> {
   }
   friend void narrow(const Vec<double>* d, Vec& a) {
     a.r = _mm256_set_m128(_mm256_cvtpd_ps(d[1].r), _mm256_cvtpd_ps(d[0].r));
+  }
+  static Vec load_float16(const char* p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static Vec load_bfloat16(const char* p) {
+    const __m128i h = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+  }
+  void store_float16(char* p) const {
+    const __m128i h = _mm256_cvtps_ph(r, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), h);
+  }
+  void store_bfloat16(char* p) const {
+    const __m256i bits = _mm256_castps_si256(r), upper = _mm256_srli_epi32(bits, 16);
+    const __m256i even = _mm256_and_si256(upper, _mm256_set1_epi32(1));
+    const __m256i sum = _mm256_add_epi32(bits, _mm256_add_epi32(even, _mm256_set1_epi32(0x7fff)));
+    const __m256i quiet = _mm256_or_si256(upper, _mm256_set1_epi32(0x40));
+    const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(r, r, _CMP_UNORD_Q));
+    const __m256i half = _mm256_blendv_epi8(_mm256_srli_epi32(sum, 16), quiet, nan);
+    const __m128i low = _mm256_castsi256_si128(half), high = _mm256_extracti128_si256(half, 1);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_packus_epi32(low, high));
   }
 };
 

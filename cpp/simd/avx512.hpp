@@ -169,6 +169,27 @@ struct Vec<float> {
     a.r = _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(d[0].r)),
                              _mm512_cvtpd_ps(d[1].r), 1);
   }
+  static Vec load_float16(const char* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  static Vec load_bfloat16(const char* p) {
+    const __m256i h = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+  }
+  void store_float16(char* p) const {
+    const __m256i h = _mm512_cvtps_ph(r, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), h);
+  }
+  // By integers: AVX512_BF16's own conversion flushes subnormals.
+  void store_bfloat16(char* p) const {
+    const __m512i bits = _mm512_castps_si512(r), upper = _mm512_srli_epi32(bits, 16);
+    const __m512i even = _mm512_and_si512(upper, _mm512_set1_epi32(1));
+    const __m512i sum = _mm512_add_epi32(bits, _mm512_add_epi32(even, _mm512_set1_epi32(0x7fff)));
+    const __m512i quiet = _mm512_or_si512(upper, _mm512_set1_epi32(0x40));
+    const Mask nan = _mm512_cmp_ps_mask(r, r, _CMP_UNORD_Q);
+    const __m512i half = _mm512_mask_blend_epi32(nan, _mm512_srli_epi32(sum, 16), quiet);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(half));
+  }
 };
 
 inline int first_set(unsigned mask) { return __builtin_ctz(mask); }

@@ -166,6 +166,27 @@ struct Vec<float> {
   friend void narrow(const Vec<double>* d, Vec& a) {
     a.r = vcvt_high_f32_f64(vcvt_f32_f64(d[0].r), d[1].r);
   }
+  static uint16x4_t load_halves(const char* p) {
+    return vreinterpret_u16_u8(vld1_u8(reinterpret_cast<const std::uint8_t*>(p)));
+  }
+  static void store_halves(char* p, uint16x4_t h) {
+    vst1_u8(reinterpret_cast<std::uint8_t*>(p), vreinterpret_u8_u16(h));
+  }
+  static Vec load_float16(const char* p) {
+    return vcvt_f32_f16(vreinterpret_f16_u16(load_halves(p)));
+  }
+  static Vec load_bfloat16(const char* p) {
+    return vreinterpretq_f32_u32(vshlq_n_u32(vmovl_u16(load_halves(p)), 16));
+  }
+  void store_float16(char* p) const { store_halves(p, vreinterpret_u16_f16(vcvt_f16_f32(r))); }
+  void store_bfloat16(char* p) const {
+    const uint32x4_t bits = vreinterpretq_u32_f32(r), upper = vshrq_n_u32(bits, 16);
+    const uint32x4_t even = vandq_u32(upper, vdupq_n_u32(1));
+    const uint32x4_t sum = vaddq_u32(bits, vaddq_u32(even, vdupq_n_u32(0x7fff)));
+    const uint32x4_t quiet = vorrq_u32(upper, vdupq_n_u32(0x40));
+    const uint32x4_t number = vceqq_f32(r, r);
+    store_halves(p, vmovn_u32(vbslq_u32(number, vshrq_n_u32(sum, 16), quiet)));
+  }
 };
 
 inline int first_set(unsigned mask) { return __builtin_ctz(mask); }

@@ -1,29 +1,41 @@
 # The compiled module: every argument by position, every check inside. The public functions wrap it.
 from typing import Final
 
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from softlane._typing import Axis, FloatArray, FloatResult, OutPair, Reduction
 
 version: Final[str]
 
 def softmax(
-    x: ArrayLike, axis: Axis, temperature: float, out: FloatArray | None, /
+    x: ArrayLike, axis: Axis, temperature: float, dtype: DTypeLike | None, out: FloatArray | None, /
 ) -> FloatResult: ...
 def log_softmax(
-    x: ArrayLike, axis: Axis, temperature: float, out: FloatArray | None, /
+    x: ArrayLike, axis: Axis, temperature: float, dtype: DTypeLike | None, out: FloatArray | None, /
 ) -> FloatResult: ...
 def softmin(
-    x: ArrayLike, axis: Axis, temperature: float, out: FloatArray | None, /
+    x: ArrayLike, axis: Axis, temperature: float, dtype: DTypeLike | None, out: FloatArray | None, /
 ) -> FloatResult: ...
 def logsumexp(
-    x: ArrayLike, axis: Axis, keepdims: bool, out: FloatArray | None, /
+    x: ArrayLike, axis: Axis, keepdims: bool, dtype: DTypeLike | None, out: FloatArray | None, /
 ) -> FloatResult: ...
 def smooth_max(
-    x: ArrayLike, axis: Axis, temperature: float, keepdims: bool, out: FloatArray | None, /
+    x: ArrayLike,
+    axis: Axis,
+    temperature: float,
+    keepdims: bool,
+    dtype: DTypeLike | None,
+    out: FloatArray | None,
+    /,
 ) -> FloatResult: ...
 def smooth_min(
-    x: ArrayLike, axis: Axis, temperature: float, keepdims: bool, out: FloatArray | None, /
+    x: ArrayLike,
+    axis: Axis,
+    temperature: float,
+    keepdims: bool,
+    dtype: DTypeLike | None,
+    out: FloatArray | None,
+    /,
 ) -> FloatResult: ...
 def entropy(
     x: ArrayLike,
@@ -31,6 +43,7 @@ def entropy(
     temperature: float,
     base: float | None,
     keepdims: bool,
+    dtype: DTypeLike | None,
     out: FloatArray | None,
     /,
 ) -> FloatResult: ...

@@ -23,6 +23,16 @@ def softmax(
     axis: Axis = -1,
     *,
     temperature: float = 1.0,
+    dtype: None = None,
+    out: NDArray[Float] | None = None,
+) -> NDArray[Float]: ...
+@overload
+def softmax(
+    x: NDArray[Any],
+    axis: Axis = -1,
+    *,
+    temperature: float = 1.0,
+    dtype: type[Float],
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float]: ...
 @overload
@@ -31,6 +41,7 @@ def softmax(
     axis: Axis = -1,
     *,
     temperature: float = 1.0,
+    dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
 def softmax(
@@ -38,6 +49,7 @@ def softmax(
     axis: Axis = -1,
     *,
     temperature: float = 1.0,
+    dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult:
     """Compute the softmax: exp(x / T) / Σ exp(x / T).
@@ -45,12 +57,16 @@ def softmax(
     Parameters
     ----------
     x : array_like
-        Real numbers of any shape: float32, float64, integers or bool. Differences between them are
-        in nats, times T.
+        Real numbers of any shape: float16, ml_dtypes.bfloat16, float32, float64, integers or bool,
+        in any byte order. Differences between them are in nats, times T.
     axis : int, tuple of ints or None, default -1
         The axis of a row's K elements; several axes, or all for None, form one row together.
     temperature : float, default 1.0
         T, a finite number > 0, in the unit of `x`; dividing by it makes no temporary array.
+    dtype : dtype_like, optional
+        The result's dtype: float16, ml_dtypes.bfloat16, float32 or float64. The computation runs
+        in the wider of what `x` and the result compute in, and is rounded once at its end; by
+        default the result has the dtype of `x`, or float64 for integers and bool.
     out : ndarray, optional
         A writeable array of exactly the result's shape and dtype, with any strides, to write to.
         It may be an input or overlap one: the result is as if it did not.
@@ -58,15 +74,15 @@ def softmax(
     Returns
     -------
     ndarray or NumPy scalar
-        Probabilities, without unit, with the shape of `x` and its dtype (float64 for integers and
-        bool): `out` if given, else a new array, or a scalar for a 0-d `x`.
+        Probabilities, without unit, with the shape of `x` and in `dtype`: `out` if given, else a
+        new array, or a scalar for a 0-d `x`.
 
     Raises
     ------
     TypeError
-        If `x` is a masked array or has any other dtype (float16, complex, longdouble, object, str,
-        datetime), `temperature` is not a number, `axis` is of another type than stated, or `out`
-        is not an array of the result's dtype.
+        If `x` is a masked array or has any other dtype (complex, longdouble, object, str,
+        datetime), `temperature` is not a number, `axis` or `dtype` is not as stated, or `out` is
+        not an array of the result's dtype.
     ValueError
         If `temperature` is not a finite number > 0, an axis is repeated, or `out` has another
         shape than the result, is read-only, or has elements that share memory with each other.
@@ -123,7 +139,7 @@ def softmax(
     >>> sl.softmax([[0, 3], [0, 1]], axis=0).round(4).tolist()
     [[0.5, 0.8808], [0.5, 0.1192]]
     """
-    return _core.softmax(x, axis, temperature, out)
+    return _core.softmax(x, axis, temperature, dtype, out)
 
 
 @overload
@@ -132,6 +148,16 @@ def log_softmax(
     axis: Axis = -1,
     *,
     temperature: float = 1.0,
+    dtype: None = None,
+    out: NDArray[Float] | None = None,
+) -> NDArray[Float]: ...
+@overload
+def log_softmax(
+    x: NDArray[Any],
+    axis: Axis = -1,
+    *,
+    temperature: float = 1.0,
+    dtype: type[Float],
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float]: ...
 @overload
@@ -140,6 +166,7 @@ def log_softmax(
     axis: Axis = -1,
     *,
     temperature: float = 1.0,
+    dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
 def log_softmax(
@@ -147,6 +174,7 @@ def log_softmax(
     axis: Axis = -1,
     *,
     temperature: float = 1.0,
+    dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult:
     """Compute the logarithm of the softmax: x / T - log Σ exp(x / T).
@@ -154,12 +182,16 @@ def log_softmax(
     Parameters
     ----------
     x : array_like
-        Real numbers of any shape: float32, float64, integers or bool. Differences between them are
-        in nats, times T.
+        Real numbers of any shape: float16, ml_dtypes.bfloat16, float32, float64, integers or bool,
+        in any byte order. Differences between them are in nats, times T.
     axis : int, tuple of ints or None, default -1
         The axis of a row's K elements; several axes, or all for None, form one row together.
     temperature : float, default 1.0
         T, a finite number > 0, in the unit of `x`; dividing by it makes no temporary array.
+    dtype : dtype_like, optional
+        The result's dtype: float16, ml_dtypes.bfloat16, float32 or float64. The computation runs
+        in the wider of what `x` and the result compute in, and is rounded once at its end; by
+        default the result has the dtype of `x`, or float64 for integers and bool.
     out : ndarray, optional
         A writeable array of exactly the result's shape and dtype, with any strides, to write to.
         It may be an input or overlap one: the result is as if it did not.
@@ -167,15 +199,15 @@ def log_softmax(
     Returns
     -------
     ndarray or NumPy scalar
-        Log-probabilities in nats, all <= 0, with the shape of `x` and its dtype (float64 for
-        integers and bool): `out` if given, else a new array, or a scalar for a 0-d `x`.
+        Log-probabilities in nats, all <= 0, with the shape of `x` and in `dtype`: `out` if given,
+        else a new array, or a scalar for a 0-d `x`.
 
     Raises
     ------
     TypeError
-        If `x` is a masked array or has any other dtype (float16, complex, longdouble, object, str,
-        datetime), `temperature` is not a number, `axis` is of another type than stated, or `out`
-        is not an array of the result's dtype.
+        If `x` is a masked array or has any other dtype (complex, longdouble, object, str,
+        datetime), `temperature` is not a number, `axis` or `dtype` is not as stated, or `out` is
+        not an array of the result's dtype.
     ValueError
         If `temperature` is not a finite number > 0, an axis is repeated, or `out` has another
         shape than the result, is read-only, or has elements that share memory with each other.
@@ -220,7 +252,7 @@ def log_softmax(
     >>> [f"{v:.4g}" for v in sl.log_softmax([40.0, 0.0])]
     ['-4.248e-18', '-40']
     """
-    return _core.log_softmax(x, axis, temperature, out)
+    return _core.log_softmax(x, axis, temperature, dtype, out)
 
 
 @overload
@@ -229,6 +261,16 @@ def softmin(
     axis: Axis = -1,
     *,
     temperature: float = 1.0,
+    dtype: None = None,
+    out: NDArray[Float] | None = None,
+) -> NDArray[Float]: ...
+@overload
+def softmin(
+    x: NDArray[Any],
+    axis: Axis = -1,
+    *,
+    temperature: float = 1.0,
+    dtype: type[Float],
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float]: ...
 @overload
@@ -237,6 +279,7 @@ def softmin(
     axis: Axis = -1,
     *,
     temperature: float = 1.0,
+    dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
 def softmin(
@@ -244,6 +287,7 @@ def softmin(
     axis: Axis = -1,
     *,
     temperature: float = 1.0,
+    dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult:
     """Compute the softmax of -x: exp(-x / T) / Σ exp(-x / T).
@@ -251,12 +295,16 @@ def softmin(
     Parameters
     ----------
     x : array_like
-        Real numbers of any shape: float32, float64, integers or bool. Differences between them are
-        in nats, times T.
+        Real numbers of any shape: float16, ml_dtypes.bfloat16, float32, float64, integers or bool,
+        in any byte order. Differences between them are in nats, times T.
     axis : int, tuple of ints or None, default -1
         The axis of a row's K elements; several axes, or all for None, form one row together.
     temperature : float, default 1.0
         T, a finite number > 0, in the unit of `x`; dividing by it makes no temporary array.
+    dtype : dtype_like, optional
+        The result's dtype: float16, ml_dtypes.bfloat16, float32 or float64. The computation runs
+        in the wider of what `x` and the result compute in, and is rounded once at its end; by
+        default the result has the dtype of `x`, or float64 for integers and bool.
     out : ndarray, optional
         A writeable array of exactly the result's shape and dtype, with any strides, to write to.
         It may be an input or overlap one: the result is as if it did not.
@@ -264,15 +312,15 @@ def softmin(
     Returns
     -------
     ndarray or NumPy scalar
-        Probabilities, without unit, with the shape of `x` and its dtype (float64 for integers and
-        bool): `out` if given, else a new array, or a scalar for a 0-d `x`.
+        Probabilities, without unit, with the shape of `x` and in `dtype`: `out` if given, else a
+        new array, or a scalar for a 0-d `x`.
 
     Raises
     ------
     TypeError
-        If `x` is a masked array or has any other dtype (float16, complex, longdouble, object, str,
-        datetime), `temperature` is not a number, `axis` is of another type than stated, or `out`
-        is not an array of the result's dtype.
+        If `x` is a masked array or has any other dtype (complex, longdouble, object, str,
+        datetime), `temperature` is not a number, `axis` or `dtype` is not as stated, or `out` is
+        not an array of the result's dtype.
     ValueError
         If `temperature` is not a finite number > 0, an axis is repeated, or `out` has another
         shape than the result, is read-only, or has elements that share memory with each other.
@@ -313,7 +361,7 @@ def softmin(
     >>> sl.softmin([1.0, 2.0, 3.0]).round(4).tolist()
     [0.6652, 0.2447, 0.09]
     """
-    return _core.softmin(x, axis, temperature, out)
+    return _core.softmin(x, axis, temperature, dtype, out)
 
 
 @overload
@@ -322,6 +370,7 @@ def logsumexp(
     axis: None = None,
     *,
     keepdims: Literal[False] = False,
+    dtype: None = None,
     out: None = None,
 ) -> Float: ...
 @overload
@@ -330,6 +379,7 @@ def logsumexp(
     axis: Axis = None,
     *,
     keepdims: bool = False,
+    dtype: None = None,
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float] | Float: ...
 @overload
@@ -338,6 +388,16 @@ def logsumexp(
     axis: Axis = None,
     *,
     keepdims: bool = False,
+    dtype: type[Float],
+    out: NDArray[Float] | None = None,
+) -> NDArray[Float] | Float: ...
+@overload
+def logsumexp(
+    x: ArrayLike,
+    axis: Axis = None,
+    *,
+    keepdims: bool = False,
+    dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
 def logsumexp(
@@ -345,6 +405,7 @@ def logsumexp(
     axis: Axis = None,
     *,
     keepdims: bool = False,
+    dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult:
     """Compute log Σ exp(x).
@@ -352,11 +413,16 @@ def logsumexp(
     Parameters
     ----------
     x : array_like
-        Real numbers of any shape: float32, float64, integers or bool. In nats.
+        Real numbers of any shape: float16, ml_dtypes.bfloat16, float32, float64, integers or bool,
+        in any byte order. In nats.
     axis : int, tuple of ints or None, default None
         The axis of a row's K elements; several axes, or all for None, form one row together.
     keepdims : bool, default False
         Keep the reduced axes, with length 1, so that the result broadcasts against `x`.
+    dtype : dtype_like, optional
+        The result's dtype: float16, ml_dtypes.bfloat16, float32 or float64. The computation runs
+        in the wider of what `x` and the result compute in, and is rounded once at its end; by
+        default the result has the dtype of `x`, or float64 for integers and bool.
     out : ndarray, optional
         A writeable array of exactly the result's shape and dtype, with any strides, to write to.
         It may be an input or overlap one: the result is as if it did not.
@@ -364,14 +430,14 @@ def logsumexp(
     Returns
     -------
     ndarray or NumPy scalar
-        Log-sums in nats, with the shape of `x` without the reduced axes and its dtype (float64 for
-        integers and bool): `out` if given, else a new array, or a scalar where that would be 0-d.
+        Log-sums in nats, with the shape of `x` without the reduced axes and in `dtype`: `out` if
+        given, else a new array, or a scalar where that would be 0-d.
 
     Raises
     ------
     TypeError
-        If `x` is a masked array or has any other dtype (float16, complex, longdouble, object, str,
-        datetime), `axis` is of another type than stated, or `out` is not an array of the result's
+        If `x` is a masked array or has any other dtype (complex, longdouble, object, str,
+        datetime), `axis` or `dtype` is not as stated, or `out` is not an array of the result's
         dtype.
     ValueError
         If an axis is repeated, or `out` has another shape than the result, is read-only, or has
@@ -418,7 +484,7 @@ def logsumexp(
     >>> sl.logsumexp([[0.0, 0.0], [1.0, 3.0]], axis=1, keepdims=True).shape
     (2, 1)
     """
-    return _core.logsumexp(x, axis, keepdims, out)
+    return _core.logsumexp(x, axis, keepdims, dtype, out)
 
 
 @overload
@@ -428,6 +494,7 @@ def smooth_max(
     *,
     temperature: float = 1.0,
     keepdims: Literal[False] = False,
+    dtype: None = None,
     out: None = None,
 ) -> Float: ...
 @overload
@@ -437,6 +504,7 @@ def smooth_max(
     *,
     temperature: float = 1.0,
     keepdims: bool = False,
+    dtype: None = None,
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float] | Float: ...
 @overload
@@ -446,6 +514,17 @@ def smooth_max(
     *,
     temperature: float = 1.0,
     keepdims: bool = False,
+    dtype: type[Float],
+    out: NDArray[Float] | None = None,
+) -> NDArray[Float] | Float: ...
+@overload
+def smooth_max(
+    x: ArrayLike,
+    axis: Axis = None,
+    *,
+    temperature: float = 1.0,
+    keepdims: bool = False,
+    dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
 def smooth_max(
@@ -454,6 +533,7 @@ def smooth_max(
     *,
     temperature: float = 1.0,
     keepdims: bool = False,
+    dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult:
     """Compute the smooth maximum T·log Σ exp(x / T).
@@ -461,13 +541,18 @@ def smooth_max(
     Parameters
     ----------
     x : array_like
-        Real numbers of any shape: float32, float64, integers or bool. In any unit.
+        Real numbers of any shape: float16, ml_dtypes.bfloat16, float32, float64, integers or bool,
+        in any byte order. In any unit.
     axis : int, tuple of ints or None, default None
         The axis of a row's K elements; several axes, or all for None, form one row together.
     temperature : float, default 1.0
         T, a finite number > 0, in the unit of `x`; dividing by it makes no temporary array.
     keepdims : bool, default False
         Keep the reduced axes, with length 1, so that the result broadcasts against `x`.
+    dtype : dtype_like, optional
+        The result's dtype: float16, ml_dtypes.bfloat16, float32 or float64. The computation runs
+        in the wider of what `x` and the result compute in, and is rounded once at its end; by
+        default the result has the dtype of `x`, or float64 for integers and bool.
     out : ndarray, optional
         A writeable array of exactly the result's shape and dtype, with any strides, to write to.
         It may be an input or overlap one: the result is as if it did not.
@@ -475,16 +560,15 @@ def smooth_max(
     Returns
     -------
     ndarray or NumPy scalar
-        Smooth maxima in the unit of `x`, with the shape of `x` without the reduced axes and its
-        dtype (float64 for integers and bool): `out` if given, else a new array, or a scalar where
-        that would be 0-d.
+        Smooth maxima in the unit of `x`, with the shape of `x` without the reduced axes and in
+        `dtype`: `out` if given, else a new array, or a scalar where that would be 0-d.
 
     Raises
     ------
     TypeError
-        If `x` is a masked array or has any other dtype (float16, complex, longdouble, object, str,
-        datetime), `temperature` is not a number, `axis` is of another type than stated, or `out`
-        is not an array of the result's dtype.
+        If `x` is a masked array or has any other dtype (complex, longdouble, object, str,
+        datetime), `temperature` is not a number, `axis` or `dtype` is not as stated, or `out` is
+        not an array of the result's dtype.
     ValueError
         If `temperature` is not a finite number > 0, an axis is repeated, or `out` has another
         shape than the result, is read-only, or has elements that share memory with each other.
@@ -530,7 +614,7 @@ def smooth_max(
     >>> [round(float(sl.smooth_max(x, temperature=t)), 4) for t in (2.0, 1.0, 0.5, 0.1)]
     [4.3605, 3.4076, 3.0715, 3.0]
     """
-    return _core.smooth_max(x, axis, temperature, keepdims, out)
+    return _core.smooth_max(x, axis, temperature, keepdims, dtype, out)
 
 
 @overload
@@ -540,6 +624,7 @@ def smooth_min(
     *,
     temperature: float = 1.0,
     keepdims: Literal[False] = False,
+    dtype: None = None,
     out: None = None,
 ) -> Float: ...
 @overload
@@ -549,6 +634,7 @@ def smooth_min(
     *,
     temperature: float = 1.0,
     keepdims: bool = False,
+    dtype: None = None,
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float] | Float: ...
 @overload
@@ -558,6 +644,17 @@ def smooth_min(
     *,
     temperature: float = 1.0,
     keepdims: bool = False,
+    dtype: type[Float],
+    out: NDArray[Float] | None = None,
+) -> NDArray[Float] | Float: ...
+@overload
+def smooth_min(
+    x: ArrayLike,
+    axis: Axis = None,
+    *,
+    temperature: float = 1.0,
+    keepdims: bool = False,
+    dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
 def smooth_min(
@@ -566,6 +663,7 @@ def smooth_min(
     *,
     temperature: float = 1.0,
     keepdims: bool = False,
+    dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult:
     """Compute the smooth minimum -T·log Σ exp(-x / T).
@@ -573,13 +671,18 @@ def smooth_min(
     Parameters
     ----------
     x : array_like
-        Real numbers of any shape: float32, float64, integers or bool. In any unit.
+        Real numbers of any shape: float16, ml_dtypes.bfloat16, float32, float64, integers or bool,
+        in any byte order. In any unit.
     axis : int, tuple of ints or None, default None
         The axis of a row's K elements; several axes, or all for None, form one row together.
     temperature : float, default 1.0
         T, a finite number > 0, in the unit of `x`; dividing by it makes no temporary array.
     keepdims : bool, default False
         Keep the reduced axes, with length 1, so that the result broadcasts against `x`.
+    dtype : dtype_like, optional
+        The result's dtype: float16, ml_dtypes.bfloat16, float32 or float64. The computation runs
+        in the wider of what `x` and the result compute in, and is rounded once at its end; by
+        default the result has the dtype of `x`, or float64 for integers and bool.
     out : ndarray, optional
         A writeable array of exactly the result's shape and dtype, with any strides, to write to.
         It may be an input or overlap one: the result is as if it did not.
@@ -587,16 +690,15 @@ def smooth_min(
     Returns
     -------
     ndarray or NumPy scalar
-        Smooth minima in the unit of `x`, with the shape of `x` without the reduced axes and its
-        dtype (float64 for integers and bool): `out` if given, else a new array, or a scalar where
-        that would be 0-d.
+        Smooth minima in the unit of `x`, with the shape of `x` without the reduced axes and in
+        `dtype`: `out` if given, else a new array, or a scalar where that would be 0-d.
 
     Raises
     ------
     TypeError
-        If `x` is a masked array or has any other dtype (float16, complex, longdouble, object, str,
-        datetime), `temperature` is not a number, `axis` is of another type than stated, or `out`
-        is not an array of the result's dtype.
+        If `x` is a masked array or has any other dtype (complex, longdouble, object, str,
+        datetime), `temperature` is not a number, `axis` or `dtype` is not as stated, or `out` is
+        not an array of the result's dtype.
     ValueError
         If `temperature` is not a finite number > 0, an axis is repeated, or `out` has another
         shape than the result, is read-only, or has elements that share memory with each other.
@@ -641,7 +743,7 @@ def smooth_min(
     >>> [round(float(sl.smooth_min(x, temperature=t)), 4) for t in (2.0, 1.0, 0.5, 0.1)]
     [-0.3605, 0.5924, 0.9285, 1.0]
     """
-    return _core.smooth_min(x, axis, temperature, keepdims, out)
+    return _core.smooth_min(x, axis, temperature, keepdims, dtype, out)
 
 
 @overload
@@ -652,6 +754,7 @@ def entropy(
     temperature: float = 1.0,
     base: float | None = None,
     keepdims: bool = False,
+    dtype: None = None,
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float] | Float: ...
 @overload
@@ -662,6 +765,18 @@ def entropy(
     temperature: float = 1.0,
     base: float | None = None,
     keepdims: bool = False,
+    dtype: type[Float],
+    out: NDArray[Float] | None = None,
+) -> NDArray[Float] | Float: ...
+@overload
+def entropy(
+    logits: ArrayLike,
+    axis: Axis = -1,
+    *,
+    temperature: float = 1.0,
+    base: float | None = None,
+    keepdims: bool = False,
+    dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
 def entropy(
@@ -671,6 +786,7 @@ def entropy(
     temperature: float = 1.0,
     base: float | None = None,
     keepdims: bool = False,
+    dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult:
     """Compute the entropy -Σ p log p of p = softmax(logits / T).
@@ -678,8 +794,8 @@ def entropy(
     Parameters
     ----------
     logits : array_like
-        Real numbers of any shape: float32, float64, integers or bool. Raw scores, not
-        probabilities.
+        Real numbers of any shape: float16, ml_dtypes.bfloat16, float32, float64, integers or bool,
+        in any byte order. Raw scores, not probabilities.
     axis : int, tuple of ints or None, default -1
         The axis of a row's K elements; several axes, or all for None, form one row together.
     temperature : float, default 1.0
@@ -688,6 +804,10 @@ def entropy(
         The base of the logarithm, a finite number > 0 other than 1: 2 gives bits. None gives nats.
     keepdims : bool, default False
         Keep the reduced axes, with length 1, so that the result broadcasts against `logits`.
+    dtype : dtype_like, optional
+        The result's dtype: float16, ml_dtypes.bfloat16, float32 or float64. The computation runs
+        in the wider of what `logits` and the result compute in, and is rounded once at its end; by
+        default the result has the dtype of `logits`, or float64 for integers and bool.
     out : ndarray, optional
         A writeable array of exactly the result's shape and dtype, with any strides, to write to.
         It may be an input or overlap one: the result is as if it did not.
@@ -696,15 +816,14 @@ def entropy(
     -------
     ndarray or NumPy scalar
         Entropies in nats, or in the unit of `base`, with the shape of `logits` without the reduced
-        axes and its dtype (float64 for integers and bool): `out` if given, else a new array, or a
-        scalar where that would be 0-d.
+        axes and in `dtype`: `out` if given, else a new array, or a scalar where that would be 0-d.
 
     Raises
     ------
     TypeError
-        If `logits` is a masked array or has any other dtype (float16, complex, longdouble, object,
-        str, datetime), `temperature` or `base` is not a number, `axis` is of another type than
-        stated, or `out` is not an array of the result's dtype.
+        If `logits` is a masked array or has any other dtype (complex, longdouble, object, str,
+        datetime), `temperature` or `base` is not a number, `axis` or `dtype` is not as stated, or
+        `out` is not an array of the result's dtype.
     ValueError
         If `temperature` is not a finite number > 0, `base` is not a finite number > 0 other than
         1, an axis is repeated, or `out` has another shape than the result, is read-only, or has
@@ -753,7 +872,7 @@ def entropy(
     >>> f"{sl.entropy([40.0, 0.0]):.4g}"
     '1.742e-16'
     """
-    return _core.entropy(logits, axis, temperature, base, keepdims, out)
+    return _core.entropy(logits, axis, temperature, base, keepdims, dtype, out)
 
 
 def one_hot(
