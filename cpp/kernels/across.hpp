@@ -101,7 +101,6 @@ struct GroupSummary {
     classify(rows);
   }
 
- private:
   template <int L, int S, int N>
   static SOFTLANE_INLINE auto lane_tree(const V* t) {
     if constexpr (S == 16) {
@@ -123,7 +122,6 @@ struct GroupSummary {
     return (outside & rows) == 0;
   }
 
- public:
   // The exponentials, 64 classes at a time (to `e`, where somebody wants them), and their sums.
   template <class Map>
   SOFTLANE_INLINE void add(const Columns<T>& x, const Columns<T>& e, int n, unsigned rows,
@@ -183,7 +181,6 @@ struct GroupSummary {
     classify(rows);
   }
 
- private:
   template <class Map>
   SOFTLANE_INLINE void exp_from_base_of(int count, V* a, const Map& map) const {
     switch (count) {
@@ -237,7 +234,8 @@ struct GroupSlot {
   alignas(64) T label_logit[Vec<T>::lanes];
   alignas(64) T label_rank[Vec<T>::lanes];
 
-  unsigned rows() const { return group.count >= 32 ? ~0u : (1u << group.count) - 1; }
+  unsigned rows() const { return group.rows(); }
+  T logit(int r, index_t k) const { return x.at(k)[r]; }
 };
 
 // Fewer rows than this are faster one by one.

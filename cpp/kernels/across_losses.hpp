@@ -18,18 +18,20 @@ class LabelledGroups {
 
   explicit LabelledGroups(const Call& call) : call_(call) {}
 
-  static bool suit(const Call& call) {
+  static bool labelled(const Call& call) {
     return call.probabilities.data == nullptr &&
-           (call.labels == nullptr || call.label_smoothing == 0) && suits_groups<T>(call);
+           (call.labels == nullptr || call.label_smoothing == 0);
   }
+  static bool suit(const Call& call) { return labelled(call) && suits_groups<T>(call); }
 
   // Before the exponentials take the logits' place.
-  void start(GroupSlot<T>& slot) const {
+  template <class Slot>
+  void start(Slot& slot) const {
     if (call_.labels == nullptr) return;
     const std::int64_t* const labels = call_.labels + slot.group.first.row();
     for (int r = 0; r < lanes; ++r) {
       const index_t y = r < slot.group.count ? labels[r] : 0;
-      slot.label_logit[r] = slot.x.at(y)[r];
+      slot.label_logit[r] = r < slot.group.count ? slot.logit(r, y) : T(0);
       slot.label_rank[r] = ranks<T>.of[y];
     }
   }
@@ -42,7 +44,8 @@ class LabelledGroups {
     W curvature;  // c of c (diag(p) - p p^T)
     unsigned left_out = 0;
   };
-  Numbers numbers(const GroupSlot<T>& slot) const {
+  template <class Slot>
+  Numbers numbers(const Slot& slot) const {
     Numbers v{W{P(call_.scale)}, W{P(1.0)}, P(1.0), W{P(1.0)}};
     const index_t row = slot.group.first.row();
     alignas(64) double a[lanes];
@@ -65,7 +68,8 @@ class LabelledGroups {
   }
 
   // Times row_scale, not scale, as CrossEntropyRow::loss.
-  P loss(const GroupSlot<T>& slot, const Numbers& v) const {
+  template <class Slot>
+  P loss(const Slot& slot, const Numbers& v) const {
     const GroupSummary<T>& s = slot.summary;
     const P zero(0.0), max = widened(s.highest), y = widened(V::load(slot.label_logit));
     const P d = max - y, back = max - d, lost = (back - y) + (max - (d + back));
@@ -79,8 +83,17 @@ class LabelledGroups {
     return select(equal(v.total.value(), zero), zero, finite);
   }
 
+  // The Hessian's diagonal at the maximum, as CrossEntropyRow::mend_diagonal.
+  template <class Slot>
+  V top_curvature(const Slot& slot, const Numbers& v) const {
+    const GroupSummary<T>& s = slot.summary;
+    const W p = quotient(s.top, s.sum), rest = quotient(s.tail, s.sum);
+    return narrowed<T>((v.curvature * (p * rest)).value());
+  }
+
   // The gradient at the label, as CrossEntropyRow::mend_gradient.
-  V label_gradient(const GroupSlot<T>& slot, const Numbers& v) const {
+  template <class Slot>
+  V label_gradient(const Slot& slot, const Numbers& v) const {
     const GroupSummary<T>& s = slot.summary;
     // 1 where the label has the maximum, for the masks of V and of P differ.
     const V one(T(1)), none(T(0));
@@ -92,7 +105,8 @@ class LabelledGroups {
     return narrowed<T>(select(top, (share * P(-1.0)).value(), other.value()));
   }
 
-  void write_loss(const GroupSlot<T>& slot, const Numbers& v, const Stream* to) const {
+  template <class Slot>
+  void write_loss(const Slot& slot, const Numbers& v, const Stream* to) const {
     if (to == nullptr && call_.row_loss == nullptr) return;
     const unsigned bad = slot.summary.bad & ~v.left_out;
     const P l = loss(slot, v);
@@ -123,8 +137,8 @@ class LabelledGroups {
 };
 
 template <class T>
-inline void grouped_cross_entropy(const Call& call, index_t begin, index_t end, void* memory,
-                                  const Results& to, Kernel rows_kernel) {
+inline void across_cross_entropy(const Call& call, index_t begin, index_t end, void* memory,
+                                 const Results& to, Kernel rows_kernel) {
   using V = Vec<T>;
   using P = Pack<T>;
   const LabelledGroups<T> labelled(call);
@@ -142,8 +156,7 @@ inline void grouped_cross_entropy(const Call& call, index_t begin, index_t end, 
       const Columns<T> h = both ? diagonal.open(slot.group, slot.second) : e;
       const Normalizer<T, P> probability(s.sum, Wide<T, P>{P(1.0)});
       const Factor<T> curvature(numbers.curvature);
-      const auto p = quotient(s.top, s.sum), rest = quotient(s.tail, s.sum);
-      const V at_top = narrowed<T>((numbers.curvature * (p * rest)).value());
+      const V at_top = labelled.top_curvature(slot, numbers);
       for (index_t k = 0; k < call.classes; ++k) {
         const V v = curvature(variance(probability(e.load(k))));
         h.store(k, select(equal(s.where, V(ranks<T>.of[k])), at_top, v));
@@ -174,45 +187,6 @@ inline void grouped_cross_entropy(const Call& call, index_t begin, index_t end, 
 }
 
 template <class T>
-void cross_entropy(const Call& call, index_t begin, index_t end, void* memory) noexcept {
-  if (!LabelledGroups<T>::suit(call)) return cross_entropy_rows<T>(call, begin, end, memory);
-  grouped_cross_entropy<T>(call, begin, end, memory, {present(call.out[0]), nullptr, nullptr},
-                           cross_entropy_rows<T>);
-}
-template <class T>
-void cross_entropy_grad(const Call& call, index_t begin, index_t end, void* memory) noexcept {
-  if (!LabelledGroups<T>::suit(call)) return cross_entropy_grad_rows<T>(call, begin, end, memory);
-  grouped_cross_entropy<T>(call, begin, end, memory, {nullptr, present(call.out[0]), nullptr},
-                           cross_entropy_grad_rows<T>);
-}
-template <class T>
-void cross_entropy_value_and_grad(const Call& call, index_t begin, index_t end,
-                                  void* memory) noexcept {
-  if (!LabelledGroups<T>::suit(call))
-    return cross_entropy_value_and_grad_rows<T>(call, begin, end, memory);
-  grouped_cross_entropy<T>(call, begin, end, memory,
-                           {present(call.out[0]), present(call.out[1]), nullptr},
-                           cross_entropy_value_and_grad_rows<T>);
-}
-template <class T>
-void cross_entropy_grad_and_hess_diag(const Call& call, index_t begin, index_t end,
-                                      void* memory) noexcept {
-  if (!LabelledGroups<T>::suit(call))
-    return cross_entropy_grad_and_hess_diag_rows<T>(call, begin, end, memory);
-  grouped_cross_entropy<T>(call, begin, end, memory,
-                           {nullptr, present(call.out[0]), present(call.out[1])},
-                           cross_entropy_grad_and_hess_diag_rows<T>);
-}
-template <class T>
-void cross_entropy_hessian_diag(const Call& call, index_t begin, index_t end,
-                                void* memory) noexcept {
-  if (!LabelledGroups<T>::suit(call))
-    return cross_entropy_hessian_diag_rows<T>(call, begin, end, memory);
-  grouped_cross_entropy<T>(call, begin, end, memory, {nullptr, nullptr, present(call.out[0])},
-                           cross_entropy_hessian_diag_rows<T>);
-}
-
-template <class T>
 void cross_entropy_hessian(const Call& call, index_t begin, index_t end, void* memory) noexcept {
   // The matrices of longer rows are vectors enough.
   if (!LabelledGroups<T>::suit(call) || call.classes > 16)
@@ -229,8 +203,7 @@ void cross_entropy_hessian(const Call& call, index_t begin, index_t end, void* m
     const auto numbers = labelled.numbers(slot);
     const Normalizer<T, P> probability(s.sum, Wide<T, P>{P(1.0)});
     const Factor<T> c(numbers.curvature);
-    const auto top = quotient(s.top, s.sum), rest = quotient(s.tail, s.sum);
-    const V at_top = narrowed<T>((numbers.curvature * (top * rest)).value()), zero(T(0));
+    const V at_top = labelled.top_curvature(slot, numbers), zero(T(0));
     V p[16], q[16];
     for (int k = 0; k < n; ++k) p[k] = probability(slot.e.load(k), q[k]);
     for (int j = 0; j < n; ++j) {

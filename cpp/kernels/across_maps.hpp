@@ -59,7 +59,7 @@ inline Vec<T> blanked(Vec<T> v, unsigned rows, T value) {
 }
 
 template <class T>
-void softmax(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+inline void across_softmax(const Call& call, index_t begin, index_t end, void* memory) noexcept {
   if (!suits_groups<T>(call)) return softmax_rows<T>(call, begin, end, memory);
   using P = Pack<T>;
   const auto finish = [&](const GroupSlot<T>& slot) {
@@ -79,7 +79,8 @@ void softmax(const Call& call, index_t begin, index_t end, void* memory) noexcep
 }
 
 template <class T>
-void log_softmax(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+inline void across_log_softmax(const Call& call, index_t begin, index_t end,
+                               void* memory) noexcept {
   if (!suits_groups<T>(call)) return log_softmax_rows<T>(call, begin, end, memory);
   using V = Vec<T>;
   const Carrier<T> out(call, call.out[0]);
@@ -139,7 +140,7 @@ inline Wide<T, Pack<T>> refined_tail(const GroupSlot<T>& slot, int n, const Stag
 }
 
 template <class T>
-void logsumexp(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+inline void across_logsumexp(const Call& call, index_t begin, index_t end, void* memory) noexcept {
   if (!suits_groups<T>(call)) return logsumexp_rows<T>(call, begin, end, memory);
   using P = Pack<T>;
   const P temperature(call.temperature);

@@ -58,48 +58,93 @@ constexpr T negative_infinity() {
   return -static_cast<T>(__builtin_inf());
 }
 
+// Each lane's maximum, and the first quad that has it.
+template <class T>
+struct LaneMax {
+  static constexpr int vectors = 16 / Vec<T>::lanes;
+  Vec<T> best[vectors], where[vectors];
+
+  template <class Map>
+  SOFTLANE_INLINE LaneMax(const T* x, int n, const Map& map) {
+    using V = Vec<T>;
+    for (int j = 0; j < vectors; ++j) {
+      best[j] = V(negative_infinity<T>());
+      where[j] = V(T(0));
+    }
+    auto quad = [&](int g, auto part) __attribute__((always_inline)) {
+      const T* q = x + g * quad_size;
+      const T fill = map.sign(negative_infinity<T>());
+      for (int j = 0; j < vectors; ++j) {
+        V a[4];
+        for (int i = 0; i < 4; ++i) {
+          const int offset = i * 16 + j * V::lanes;
+          a[i] = map.sign(part.at(offset).load(q + offset, fill));
+        }
+        const V m = max(max(a[0], a[1]), max(a[2], a[3]));
+        where[j] = select(greater(m, best[j]), V(static_cast<T>(g)), where[j]);
+        best[j] = max(m, best[j]);
+      }
+    };
+    const int full = n / quad_size;
+    for (int g = 0; g < full; ++g) quad(g, FullQuad<T>{});
+    if (n % quad_size != 0) quad(full, QuadChunk<T>{n - full * quad_size});
+  }
+};
+
 template <class T, class Map>
 SOFTLANE_INLINE BlockMax<T> block_max(const T* x, int n, const Map& map) {
   using V = Vec<T>;
-  constexpr int vectors = 16 / V::lanes;
-  V best[vectors], where[vectors];
-  for (int j = 0; j < vectors; ++j) {
-    best[j] = V(negative_infinity<T>());
-    where[j] = V(T(0));
-  }
-  auto quad = [&](int g, auto part) __attribute__((always_inline)) {
-    const T* q = x + g * quad_size;
-    const T fill = map.sign(negative_infinity<T>());
-    for (int j = 0; j < vectors; ++j) {
-      V a[4];
-      for (int i = 0; i < 4; ++i) {
-        const int offset = i * 16 + j * V::lanes;
-        a[i] = map.sign(part.at(offset).load(q + offset, fill));
-      }
-      const V m = max(max(a[0], a[1]), max(a[2], a[3]));
-      where[j] = select(greater(m, best[j]), V(static_cast<T>(g)), where[j]);
-      best[j] = max(m, best[j]);
-    }
-  };
-  const int full = n / quad_size;
-  for (int g = 0; g < full; ++g) quad(g, FullQuad<T>{});
-  if (n % quad_size != 0) quad(full, QuadChunk<T>{n - full * quad_size});
-
-  V all = best[0];
-  for (int j = 1; j < vectors; ++j) all = max(best[j], all);
+  constexpr int vectors = LaneMax<T>::vectors;
+  const LaneMax<T> lanes(x, n, map);
+  V all = lanes.best[0];
+  for (int j = 1; j < vectors; ++j) all = max(lanes.best[j], all);
   BlockMax<T> result{reduce_max(all)};
   // Without a branch: where the maximum stands is not to be predicted, and a wrong guess would throw
   // away the next block's work (3 to 8 ns of a block's 75 to 150).
   unsigned hits = 0;
   T quads[16];
   for (int j = 0; j < vectors; ++j) {
-    hits |= static_cast<unsigned>(equal(best[j], V(result.value))) << (j * V::lanes);
-    where[j].store(quads + j * V::lanes);
+    hits |= static_cast<unsigned>(equal(lanes.best[j], V(result.value))) << (j * V::lanes);
+    lanes.where[j].store(quads + j * V::lanes);
   }
   result.lane = first_set(hits | 0x10000u) & 15;
   result.quad = static_cast<int>(quads[result.lane]);
   return result;
 }
+
+enum class Kept : bool { no, yes };
+
+// The terms of a block to its quads, and where they are kept to e[0..n), which may be x itself;
+// also(j, x4, t) sees them, four vectors from lane j lanes on.
+template <Kept kept, class T, class Map, class Also>
+SOFTLANE_INLINE void add_terms(const T* x, int n, const Map& map, const Base<T>& base, T* e,
+                               Quads<T>& quads, Also also) {
+  using V = Vec<T>;
+  constexpr int vectors = 16 / V::lanes;
+  auto quad = [&](int g, auto part) __attribute__((always_inline)) {
+    const T* q = x + g * quad_size;
+    T* out = e + g * quad_size;
+    for (int j = 0; j < vectors; ++j) {
+      V x4[4], t[4];
+      for (int i = 0; i < 4; ++i) {
+        const int offset = i * 16 + j * V::lanes;
+        x4[i] = map.sign(part.at(offset).load(q + offset, map.sign(negative_infinity<T>())));
+        t[i] = x4[i];
+      }
+      exp_from_base<4>(t, map, base);
+      also(j, x4, t);
+      for (int i = 0; i < 4 && kept == Kept::yes; ++i) {
+        const int offset = i * 16 + j * V::lanes;
+        part.at(offset).store(t[i], out + offset);
+      }
+      quads.set(g, j * V::lanes, Partial<T>::quad(t[0], t[1], t[2], t[3]));
+    }
+  };
+  const int full = n / quad_size;
+  for (int g = 0; g < full; ++g) quad(g, FullQuad<T>{});
+  if (n % quad_size != 0) quad(full, QuadChunk<T>{n - full * quad_size});
+}
+
 enum class Gap : bool { skip, sum };  // is tail_gap wanted?
 
 // Exponentials of a block into e[0..n), and their sum. e may be x itself.
@@ -145,22 +190,13 @@ SOFTLANE_INLINE BlockSummary<T> summarize_block(const T* x, int n, const BlockMa
   s.top = exp_wide(top.value, map, base);
 
   Quads<T> quads;
-  auto quad = [&](int g, auto part) __attribute__((always_inline)) {
-    const T* q = x + g * quad_size;
-    T* out = e + g * quad_size;
-    for (int j = 0; j < vectors; ++j) {
-      V x4[4], t[4];
-      for (int i = 0; i < 4; ++i) {
-        const int offset = i * 16 + j * V::lanes;
-        x4[i] = map.sign(part.at(offset).load(q + offset, map.sign(negative_infinity<T>())));
-        t[i] = x4[i];
-      }
-      exp_from_base<4>(t, map, base);
-      for (int i = 0; i < 4; ++i) {
-        const int offset = i * 16 + j * V::lanes;
-        if (gap == Gap::sum) {
-          // The difference and the product are carried exactly (float32) or in two parts.
-          constexpr int wide = Lanes<T>::registers / vectors;
+  add_terms<Kept::yes>(
+      x, n, map, base, e, quads,
+      [&](int j, const V* x4, const V* t) __attribute__((always_inline)) {
+        if (gap == Gap::skip) return;
+        // The difference and the product are carried exactly (float32) or in two parts.
+        constexpr int wide = Lanes<T>::registers / vectors;
+        for (int i = 0; i < 4; ++i) {
           Vec<double> e64[wide], z64[wide];
           to_double(t[i], e64);
           to_double(max(V(base.floor), map.argument(x4[i])), z64);
@@ -175,15 +211,7 @@ SOFTLANE_INLINE BlockSummary<T> summarize_block(const T* x, int n, const BlockMa
             }
           }
         }
-        part.at(offset).store(t[i], out + offset);
-      }
-      quads.set(g, j * V::lanes, Partial<T>::quad(t[0], t[1], t[2], t[3]));
-    }
-  };
-  const int full = n / quad_size;
-  for (int g = 0; g < full; ++g) quad(g, FullQuad<T>{});
-  if (n % quad_size != 0) quad(full, QuadChunk<T>{n - full * quad_size});
-
+      });
   quads.mend(top.quad, top.lane, own_sum);
   s.tail = quads.total((n + quad_size - 1) / quad_size);
   if (gap == Gap::sum) s.tail_gap = gaps.total();

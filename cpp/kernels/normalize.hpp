@@ -60,7 +60,10 @@ class Normalizer {
   void move(D exponents) {
     const D d = power_ + exponents, zero(0.0);
     moves_ = any(greater(d, zero)) || any(greater(zero, d));
-    if (!moves_) return;
+    if (!moves_) {
+      step1_ = step2_ = Vec<T>(T(1));
+      return;
+    }
     constexpr double first = sizeof(T) == 4 ? -64 : -512;
     constexpr double least = sizeof(T) == 4 ? -126 : -1022;
     const D d1 = select(greater(D(first), d), D(first), d), d2 = d - d1;
@@ -72,6 +75,9 @@ class Normalizer {
     move(static_cast<double>(block_exponent) - static_cast<double>(row_exponent));
   }
   bool moves() const { return moves_; }
+  const Factor<T>& factor() const { return q_; }
+  Vec<T> first_step() const { return step1_; }
+  Vec<T> second_step() const { return step2_; }
   Vec<T> moved(Vec<T> e) const { return e * step1_ * step2_; }
   Vec<T> operator()(Vec<T> e) const { return fma(e, q_.hi, e * q_.lo); }
   // The same, and what its rounding lost.

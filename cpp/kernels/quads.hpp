@@ -33,15 +33,15 @@ struct Partial {
     hi.store(p);
     lo.store(p + 16 * max_quads);
   }
-  static Partial sum(V a, V b) {
+  static SOFTLANE_INLINE Partial sum(V a, V b) {
     const V s = a + b, bb = s - a;
     return {s, (a - (s - bb)) + (b - bb)};
   }
-  friend Partial operator+(Partial a, Partial b) {
+  friend SOFTLANE_INLINE Partial operator+(Partial a, Partial b) {
     const Partial s = sum(a.hi, b.hi);
     return {s.hi, s.lo + (a.lo + b.lo)};
   }
-  static Partial quad(V a, V b, V c, V d) { return sum(a, b) + sum(c, d); }
+  static SOFTLANE_INLINE Partial quad(V a, V b, V c, V d) { return sum(a, b) + sum(c, d); }
   template <int H>
   Partial down() const {
     return {hi.template down<H>(), lo.template down<H>()};
@@ -50,7 +50,7 @@ struct Partial {
 
 // Over the 16 lanes, by halving. float32 takes the last four levels in float64, where nothing
 // needs to be carried and the chain is shorter.
-inline Wide<float> halved(const Partial<float>* lanes) {
+inline Wide<float> halved(Partial<float>* lanes) {
   constexpr int wide = Vec<float>::lanes / Vec<double>::lanes, registers = 16 / Vec<float>::lanes;
   Vec<double> d[registers * wide], lo[wide];
   for (int j = 0; j < registers; ++j) {
@@ -89,30 +89,35 @@ class Quads {
     P{select(here, v.hi, old.hi), select(here, v.lo, old.lo)}.store(q);
   }
   Wide<T> total(int count) {
+    P sums[registers];
+    lanes(count, sums);
+    return halved(sums);
+  }
+  // The sums of the 16 lanes over the first `count` quads.
+  SOFTLANE_INLINE void lanes(int count, P* sums) {
     const int live = count <= 1 ? 1 : count <= 2 ? 2 : count <= 4 ? 4 : count <= 8 ? 8 : 16;
     for (int g = count; g < live; ++g) {
       for (int l = 0; l < 16; l += width) P{V(T(0)), V(T(0))}.store(sum_[0] + 16 * g + l);
     }
     switch (live) {
       case 1:
-        return add<1>();
+        return add<1>(sums);
       case 2:
-        return add<2>();
+        return add<2>(sums);
       case 4:
-        return add<4>();
+        return add<4>(sums);
       case 8:
-        return add<8>();
+        return add<8>(sums);
       default:
-        return add<16>();
+        return add<16>(sums);
     }
   }
 
  private:
-  // The first `Live` quads (a power of two; those beyond the block's end are zero), then the lanes.
+  // The first `Live` quads, a power of two; those beyond the block's end are zero.
   template <int Live>
-  SOFTLANE_INLINE Wide<T> add() const {
+  SOFTLANE_INLINE void add(P* lanes) const {
     constexpr int half = Live > 1 ? Live / 2 : 1;
-    P lanes[registers];
     for (int j = 0; j < registers; ++j) {
       const T* q = sum_[0] + j * width;
       P s[half];
@@ -125,7 +130,6 @@ class Quads {
       }
       lanes[j] = s[0];
     }
-    return halved(lanes);
   }
 
   alignas(64) T sum_[2][16 * max_quads];

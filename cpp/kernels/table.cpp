@@ -2,7 +2,7 @@
 #include "simd/simd.hpp"
 // The mathematics is written against that vocabulary.
 #include "dispatch/dispatch.hpp"
-#include "kernels/across_losses.hpp"
+#include "kernels/abreast.hpp"
 #include "kernels/probes.hpp"
 
 namespace softlane {

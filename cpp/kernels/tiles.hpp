@@ -125,6 +125,7 @@ struct RowGroup {
   RowCursor first;
   int count;      // of rows that exist, 1 to W
   bool straight;  // W of them, with one stride between them in every operand
+  unsigned rows() const { return count >= 32 ? ~0u : (1u << count) - 1; }
 };
 
 // How groups of rows get at one operand.

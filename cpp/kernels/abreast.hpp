@@ -1,0 +1,417 @@
+// Rows abreast: several rows of one block each, which stay as they lie, vectors along their classes.
+// What a row costs beyond its elements is shared, as across lanes (across.hpp): each row leaves its 16
+// lanes' maxima, then their sums, and those of W rows are transposed and reduced together. A row of
+// 512 classes by itself spends 75 of its 160 ns there.
+#pragma once
+
+#include "kernels/across_losses.hpp"
+
+namespace softlane {
+namespace SOFTLANE_ISA {
+
+template <class T>
+struct Abreast {
+  using V = Vec<T>;
+  using P = Pack<T>;
+  static constexpr int W = V::lanes;
+
+  RowGroup<T> group;
+  int n = 0;  // of classes
+  const T* x[W];
+  T* e[W];  // null: the exponentials are not wanted
+  GroupSummary<T> summary;
+  int argmax[W];
+  alignas(64) T label_logit[W];
+  alignas(64) T label_rank[W];
+
+  unsigned rows() const { return group.rows(); }
+  T logit(int r, index_t k) const { return x[r][k]; }
+
+  // False, with nothing written, where a row needs a shift or has no regular result.
+  template <class Map>
+  SOFTLANE_INLINE bool begin(const Map& map) {
+    alignas(64) T best[W * 16], quads[W * 16], by_lane[W * 16];
+    for (int r = 0; r < W; ++r) {
+      if (r >= group.count) {
+        for (int l = 0; l < 16; ++l) best[r * 16 + l] = quads[r * 16 + l] = 0;
+        continue;
+      }
+      const LaneMax<T> lanes(x[r], n, map);
+      for (int j = 0; j < LaneMax<T>::vectors; ++j) {
+        lanes.best[j].store(best + r * 16 + j * W);
+        lanes.where[j].store(quads + r * 16 + j * W);
+      }
+    }
+    GroupSummary<T>& s = summary;
+    s.highest = V(negative_infinity<T>());
+    V lane(T(0)), quad(T(0));
+    read_panel(best, 16, 16, by_lane);
+    for (int l = 0; l < 16; ++l) {
+      const V a = V::load(by_lane + l * W);
+      lane = select(greater(a, s.highest), V(static_cast<T>(l)), lane);
+      s.highest = max(a, s.highest);
+    }
+    read_panel(quads, 16, 16, by_lane);
+    for (int l = 0; l < 16; ++l) {
+      quad = select(equal(lane, V(static_cast<T>(l))), V::load(by_lane + l * W), quad);
+    }
+    if (!s.start(rows(), map)) return false;
+
+    // The maximum's quad: its term leaves it.
+    alignas(64) T lane_of[W], quad_of[W], four[4][W];
+    lane.store(lane_of);
+    quad.store(quad_of);
+    for (int r = 0; r < W; ++r) {
+      lane_[r] = static_cast<int>(lane_of[r]);
+      quad_[r] = static_cast<int>(quad_of[r]);
+      const int k = quad_[r] * quad_size + lane_[r];
+      for (int i = 0; i < 4; ++i) {
+        const bool there = r < group.count && k + 16 * i < n;
+        four[i][r] = there ? map.sign(x[r][k + 16 * i]) : negative_infinity<T>();
+      }
+    }
+    V t[4], first(T(3));
+    for (int i = 0; i < 4; ++i) t[i] = V::load(four[i]);
+    for (int i = 2; i >= 0; --i) {
+      first = select(equal(t[i], s.highest), V(static_cast<T>(i)), first);
+    }
+    exp_from_base<4>(t, map, s.base);
+    s.rounded_top = t[0];
+    for (int i = 0; i < 4; ++i) {
+      const auto here = equal(first, V(static_cast<T>(i)));
+      s.rounded_top = select(here, t[i], s.rounded_top);
+      t[i] = select(here, V(T(0)), t[i]);
+    }
+    const Partial<T> own = Partial<T>::quad(t[0], t[1], t[2], t[3]);
+    own.hi.store(own_[0]);
+    own.lo.store(own_[1]);
+    s.base.floor.store(floor_);
+    s.base.magic.store(magic_);
+    alignas(64) T step[W];
+    first.store(step);
+    for (int r = 0; r < W; ++r) {
+      argmax[r] = quad_[r] * quad_size + lane_[r] + 16 * static_cast<int>(step[r]);
+      step[r] = ranks<T>.of[argmax[r]];
+    }
+    s.where = V::load(step);
+    return true;
+  }
+
+  template <class Map>
+  SOFTLANE_INLINE void add(const Map& map) {
+    alignas(64) T hi[W * 16], lo[W * 16], by_lane[2][W * 16];
+    for (int r = 0; r < W; ++r) {
+      if (r >= group.count) {
+        for (int l = 0; l < 16; ++l) hi[r * 16 + l] = lo[r * 16 + l] = 0;
+        continue;
+      }
+      Base<T> base;
+      base.floor = floor_[r];
+      base.magic = magic_[r];
+      Quads<T> quads;
+      const auto nobody = [](int, const V*, const V*) __attribute__((always_inline)) {};
+      if (e[r] != nullptr) {
+        add_terms<Kept::yes>(x[r], n, map, base, e[r], quads, nobody);
+      } else {
+        add_terms<Kept::no>(x[r], n, map, base, static_cast<T*>(nullptr), quads, nobody);
+      }
+      quads.mend(quad_[r], lane_[r], {V(own_[0][r]), V(own_[1][r])});
+      Partial<T> lanes[Quads<T>::registers];
+      quads.lanes((n + quad_size - 1) / quad_size, lanes);
+      for (int j = 0; j < Quads<T>::registers; ++j) {
+        lanes[j].hi.store(hi + r * 16 + j * W);
+        lanes[j].lo.store(lo + r * 16 + j * W);
+      }
+    }
+    read_panel(hi, 16, 16, by_lane[0]);
+    read_panel(lo, 16, 16, by_lane[1]);
+    decltype(lane_term(Partial<T>{})) lane[16];
+    for (int l = 0; l < 16; ++l) {
+      lane[l] = lane_term(Partial<T>{V::load(by_lane[0] + l * W), V::load(by_lane[1] + l * W)});
+    }
+    for (int h = 8; h >= 1; h /= 2) {
+      for (int l = 0; l < h; ++l) lane[l] = lane[l] + lane[l + h];
+    }
+    summary.tail = lane_total(lane[0]);
+    summary.top = exp_wide(summary.highest, map, summary.base);
+    summary.classify(rows());
+  }
+
+ private:
+  int lane_[W], quad_[W];
+  alignas(64) T own_[2][W], floor_[W], magic_[W];
+};
+
+// A vector of the rows' numbers, row by row.
+template <class T>
+struct ByRow {
+  alignas(64) T of[Vec<T>::lanes];
+  explicit ByRow(Vec<T> v) { v.store(of); }
+  Vec<T> operator[](int r) const { return Vec<T>(of[r]); }
+};
+template <class T>
+struct FactorByRow {
+  ByRow<T> hi, lo;
+  explicit FactorByRow(const Factor<T>& f) : hi(f.hi), lo(f.lo) {}
+  Factor<T> operator[](int r) const {
+    Factor<T> f;
+    f.hi = hi[r];
+    f.lo = lo[r];
+    return f;
+  }
+};
+template <class T>
+struct NormalizerByRow : FactorByRow<T> {
+  ByRow<T> step1, step2;
+  explicit NormalizerByRow(const Normalizer<T, Pack<T>>& n)
+      : FactorByRow<T>(n.factor()), step1(n.first_step()), step2(n.second_step()) {}
+};
+
+// Rows of so many classes are worth it.
+inline constexpr index_t least_abreast = 17;
+
+template <class T>
+inline bool lies_abreast(const Call& call, const Stream& s) {
+  constexpr auto size = static_cast<index_t>(sizeof(T));
+  if (s.class_stride != size || s.format.element != element_of<T>() ||
+      s.format.order != ByteOrder::native ||
+      reinterpret_cast<std::uintptr_t>(s.data) % sizeof(T) != 0)
+    return false;
+  for (int d = 0; d < call.space.ndim; ++d) {
+    if (s.row_stride[d] % size != 0) return false;
+  }
+  return true;
+}
+
+template <class T>
+inline bool suits_abreast(const Call& call, const Stream* out, const Stream* other = nullptr) {
+  return call.space.rows >= least_rows && call.classes >= least_abreast &&
+         call.classes <= block_size && !call.negate && call.temperature == 1 &&
+         lies_abreast<T>(call, call.logits) && (out == nullptr || lies_abreast<T>(call, *out)) &&
+         (other == nullptr || lies_abreast<T>(call, *other));
+}
+
+// As each_group.
+template <class T, class Start, class Finish>
+inline void each_abreast(const Call& call, index_t begin, index_t end, void* memory,
+                         const Stream* terms, Start start, Finish finish, Kernel rows_kernel) {
+  // So many that they and their exponentials stay in L1.
+  const index_t fitting = 4096 * 4 / static_cast<index_t>(sizeof(T)) / call.classes * 2;
+  const index_t most = fitting > Vec<T>::lanes ? Vec<T>::lanes : fitting < 4 ? 4 : fitting;
+  Abreast<T> rows;
+  rows.n = static_cast<int>(call.classes);
+  RowCursor cursor(call.space, begin);
+  const Direct<T> map;
+  while (cursor.row() < end) {
+    RowGroup<T>& group = rows.group;
+    group.first = cursor;
+    group.straight = cursor.run() >= Vec<T>::lanes;
+    for (group.count = 0; group.count < most && cursor.row() < end; ++group.count) {
+      rows.x[group.count] = reinterpret_cast<const T*>(cursor.locate(call.logits));
+      rows.e[group.count] =
+          terms != nullptr ? reinterpret_cast<T*>(cursor.locate(*terms)) : nullptr;
+      cursor.advance();
+    }
+    group.straight = group.straight && group.count == Vec<T>::lanes;
+    if (rows.begin(map)) {
+      start(rows);
+      rows.add(map);
+      finish(rows);
+    } else {
+      const index_t first = group.first.row();
+      rows_kernel(call, first, first + group.count, memory);
+    }
+  }
+}
+
+template <class T>
+inline void fill_row(T* y, int n, T value) {
+  for (int k = 0; k < n; ++k) y[k] = value;
+}
+
+template <class T>
+void softmax(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+  if (!suits_abreast<T>(call, &call.out[0])) return across_softmax<T>(call, begin, end, memory);
+  const auto finish = [&](const Abreast<T>& rows) {
+    const GroupSummary<T>& s = rows.summary;
+    const NormalizerByRow<T> normalize(
+        Normalizer<T, Pack<T>>(s.sum, Wide<T, Pack<T>>{Pack<T>(1.0)}));
+    const Mend<T> mend(s);
+    const ByRow<T> key(mend.key), value(mend.value), others(narrowed<T>(s.others));
+    for (int r = 0; r < rows.group.count; ++r) {
+      T* const e = rows.e[r];
+      const Factor<T> factor = normalize[r];
+      if (others.of[r] > 0) {
+        const Vec<T> tied = key[r], share = value[r];
+        each_vector<T>(rows.n, [&](int k, auto part) __attribute__((always_inline)) {
+          const Vec<T> a = part.load(e + k);
+          part.store(select(equal(a, tied), share, factor(a)), e + k);
+        });
+        continue;
+      }
+      each_vector<T>(rows.n, [&](int k, auto part) __attribute__((always_inline)) {
+        part.store(factor(part.load(e + k)), e + k);
+      });
+      if (key.of[r] == key.of[r]) e[rows.argmax[r]] = value.of[r];
+    }
+    for (unsigned bad = s.bad; bad != 0; bad &= bad - 1) {
+      fill_row(rows.e[first_set(bad)], rows.n, quiet_nan<T>());
+    }
+  };
+  each_abreast<T>(
+      call, begin, end, memory, &call.out[0], [](Abreast<T>&) {}, finish, softmax_rows<T>);
+}
+
+template <class T>
+void log_softmax(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+  if (!suits_abreast<T>(call, &call.out[0])) return across_log_softmax<T>(call, begin, end, memory);
+  const auto finish = [&](const Abreast<T>& rows) {
+    const GroupSummary<T>& s = rows.summary;
+    const ByRow<T> max(s.highest), ratio(narrowed<T>(log1p_ratio<Pack<T>>(s.tail, s.top).value()));
+    RowCursor cursor(rows.group.first);
+    for (int r = 0; r < rows.group.count; ++r, cursor.advance()) {
+      const T* const a = rows.x[r];
+      T* const y = reinterpret_cast<T*>(cursor.locate(call.out[0]));
+      const Vec<T> highest = max[r], minus(-ratio.of[r]);
+      each_vector<T>(rows.n, [&](int k, auto part) __attribute__((always_inline)) {
+        part.store((part.load(a + k) - highest) + minus, y + k);
+      });
+      if ((s.bad >> r & 1) != 0) fill_row(y, rows.n, quiet_nan<T>());
+    }
+  };
+  each_abreast<T>(
+      call, begin, end, memory, nullptr, [](Abreast<T>&) {}, finish, log_softmax_rows<T>);
+}
+
+template <class T>
+void logsumexp(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+  if (!suits_abreast<T>(call, nullptr)) return across_logsumexp<T>(call, begin, end, memory);
+  using P = Pack<T>;
+  const auto finish = [&](const Abreast<T>& rows) {
+    const GroupSummary<T>& s = rows.summary;
+    const Wide<double, P> l = log1p_ratio<P>(s.tail, s.top);
+    const P value = l.hi + (l.lo + widened(s.highest));
+    write_row_values(call, rows.group, call.out[0],
+                     blanked(narrowed<T>(value), s.bad, quiet_nan<T>()));
+    const auto close = cancels<T>(widened(s.highest), s.tail, s.sum, value, P(1.0));
+    for (unsigned again = static_cast<unsigned>(close) & rows.rows() & ~s.bad; again != 0;
+         again &= again - 1) {
+      const index_t row = rows.group.first.row() + first_set(again);
+      logsumexp_rows<T>(call, row, row + 1, memory);
+    }
+  };
+  each_abreast<T>(call, begin, end, memory, nullptr, [](Abreast<T>&) {}, finish, logsumexp_rows<T>);
+}
+
+// False where the rows are not for this traversal.
+template <class T>
+inline bool abreast_cross_entropy(const Call& call, index_t begin, index_t end, void* memory,
+                                  const Results& to, Kernel rows_kernel) {
+  using V = Vec<T>;
+  using P = Pack<T>;
+  const Stream* const terms = to.gradient != nullptr ? to.gradient : to.diagonal;
+  const bool both = to.gradient != nullptr && to.diagonal != nullptr;
+  if (!LabelledGroups<T>::labelled(call) ||
+      !suits_abreast<T>(call, terms, both ? to.diagonal : nullptr))
+    return false;
+  const LabelledGroups<T> labelled(call);
+  const auto finish = [&](const Abreast<T>& rows) {
+    const GroupSummary<T>& s = rows.summary;
+    const auto numbers = labelled.numbers(rows);
+    labelled.write_loss(rows, numbers, to.loss);
+    if (terms == nullptr) return;
+    const unsigned left_out = numbers.left_out & rows.rows();
+    const auto blank = [&](T* y, int r) {
+      if ((left_out >> r & 1) != 0)
+        fill_row(y, rows.n, T(0));
+      else if ((s.bad >> r & 1) != 0)
+        fill_row(y, rows.n, quiet_nan<T>());
+    };
+    if (to.diagonal != nullptr) {
+      const NormalizerByRow<T> probability(Normalizer<T, P>(s.sum, Wide<T, P>{P(1.0)}));
+      const FactorByRow<T> curvature{Factor<T>(numbers.curvature)};
+      const ByRow<T> at_top(labelled.top_curvature(rows, numbers));
+      RowCursor cursor(rows.group.first);
+      for (int r = 0; r < rows.group.count; ++r, cursor.advance()) {
+        const T* const e = rows.e[r];
+        T* const h = reinterpret_cast<T*>(cursor.locate(*to.diagonal));
+        const Factor<T> p = probability[r], c = curvature[r];
+        each_vector<T>(rows.n, [&](int k, auto part) __attribute__((always_inline)) {
+          part.store(c(variance(p(part.load(e + k)))), h + k);
+        });
+        h[rows.argmax[r]] = at_top.of[r];
+        blank(h, r);
+      }
+    }
+    if (to.gradient != nullptr) {
+      const Normalizer<T, P> scaled(s.sum, numbers.curvature);
+      const NormalizerByRow<T> factors(scaled);
+      const ByRow<T> at_label(labelled.label_gradient(rows, numbers));
+      for (int r = 0; r < rows.group.count; ++r) {
+        T* const e = rows.e[r];
+        const Factor<T> f = factors[r];
+        if (scaled.moves()) {
+          const V step1 = factors.step1[r], step2 = factors.step2[r];
+          each_vector<T>(rows.n, [&](int k, auto part) __attribute__((always_inline)) {
+            part.store(f(part.load(e + k) * step1 * step2), e + k);
+          });
+        } else {
+          each_vector<T>(rows.n, [&](int k, auto part) __attribute__((always_inline)) {
+            part.store(f(part.load(e + k)), e + k);
+          });
+        }
+        if (call.labels != nullptr) {
+          e[call.labels[rows.group.first.row() + r]] = at_label.of[r];
+        }
+        blank(e, r);
+      }
+    }
+  };
+  each_abreast<T>(
+      call, begin, end, memory, terms, [&](Abreast<T>& rows) { labelled.start(rows); }, finish,
+      rows_kernel);
+  return true;
+}
+
+// By the traversal that suits the call.
+template <class T>
+inline void any_cross_entropy(const Call& call, index_t begin, index_t end, void* memory,
+                              const Results& to, Kernel rows_kernel) {
+  if (abreast_cross_entropy<T>(call, begin, end, memory, to, rows_kernel)) return;
+  if (!LabelledGroups<T>::suit(call)) return rows_kernel(call, begin, end, memory);
+  across_cross_entropy<T>(call, begin, end, memory, to, rows_kernel);
+}
+
+template <class T>
+void cross_entropy(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+  any_cross_entropy<T>(call, begin, end, memory, {present(call.out[0]), nullptr, nullptr},
+                       cross_entropy_rows<T>);
+}
+template <class T>
+void cross_entropy_grad(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+  any_cross_entropy<T>(call, begin, end, memory, {nullptr, present(call.out[0]), nullptr},
+                       cross_entropy_grad_rows<T>);
+}
+template <class T>
+void cross_entropy_value_and_grad(const Call& call, index_t begin, index_t end,
+                                  void* memory) noexcept {
+  any_cross_entropy<T>(call, begin, end, memory,
+                       {present(call.out[0]), present(call.out[1]), nullptr},
+                       cross_entropy_value_and_grad_rows<T>);
+}
+template <class T>
+void cross_entropy_grad_and_hess_diag(const Call& call, index_t begin, index_t end,
+                                      void* memory) noexcept {
+  any_cross_entropy<T>(call, begin, end, memory,
+                       {nullptr, present(call.out[0]), present(call.out[1])},
+                       cross_entropy_grad_and_hess_diag_rows<T>);
+}
+template <class T>
+void cross_entropy_hessian_diag(const Call& call, index_t begin, index_t end,
+                                void* memory) noexcept {
+  any_cross_entropy<T>(call, begin, end, memory, {nullptr, nullptr, present(call.out[0])},
+                       cross_entropy_hessian_diag_rows<T>);
+}
+
+}  // namespace SOFTLANE_ISA
+}  // namespace softlane
