@@ -168,7 +168,7 @@ struct NormalizerByRow : FactorByRow<T> {
 };
 
 // Rows of so many classes are worth it.
-inline constexpr index_t least_abreast = 17;
+inline constexpr index_t least_abreast = 128;
 
 template <class T>
 inline bool lies_abreast(const Call& call, const Stream& s) {

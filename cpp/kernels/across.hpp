@@ -238,9 +238,6 @@ struct GroupSlot {
   T logit(int r, index_t k) const { return x.at(k)[r]; }
 };
 
-// Fewer rows than this are faster one by one.
-inline constexpr index_t least_rows = 4;
-
 template <class T>
 inline bool suits_groups(const Call& call) {
   if (call.space.rows < least_rows || call.classes > block_size) return false;

@@ -140,12 +140,13 @@ inline std::size_t row_scratch_bytes(const Call& call) {
   return ((3 * 1024 + classes / 1024 + 1 + row) * sizeof(double) + 63) / 64 * 64;
 }
 
-// Rows of more classes than this do not pass through panels (kernels/across.hpp).
-inline constexpr index_t most_panel_classes = 256;
+// Fewer rows than this are done one by one, and rows of more classes than this do not pass through
+// panels (kernels/across.hpp).
+inline constexpr index_t least_rows = 4, most_panel_classes = 256;
 
 // One vector a class, of up to 64 bytes and 16 elements.
 inline std::size_t panel_bytes(const Call& call) {
-  if (call.classes > most_panel_classes) return 0;
+  if (call.space.rows < least_rows || call.classes > most_panel_classes) return 0;
   return (static_cast<std::size_t>(call.classes) + 15) / 16 * 16 * 64;
 }
 

@@ -77,7 +77,7 @@ void run(const Call& call) {
       active_table().kernel[static_cast<int>(call.dtype)][static_cast<int>(call.operation)];
   const int team = threads_for(call);
   const std::size_t bytes = (scratch_bytes(call) + alignment - 1) / alignment * alignment;
-  constexpr std::size_t small = 32 * 1024;
+  constexpr std::size_t small = 48 * 1024;
   if (team == 1 && bytes <= small) {
     alignas(alignment) char scratch[small];
     kernel(call, 0, call.space.rows, scratch);
@@ -86,9 +86,10 @@ void run(const Call& call) {
   const std::unique_ptr<void, Release> scratch(
       ::operator new(bytes* static_cast<std::size_t>(team), std::align_val_t{alignment}));
   char* const memory = static_cast<char*>(scratch.get());
+  if (team == 1) return kernel(call, 0, call.space.rows, memory);
   const index_t rows = call.space.rows;
 #ifdef SOFTLANE_OPENMP
-#pragma omp parallel for num_threads(team) schedule(static, 1) if (team > 1)
+#pragma omp parallel for num_threads(team) schedule(static, 1)
 #endif
   for (int t = 0; t < team; ++t) {
     const index_t begin = rows / team * t + (rows % team < t ? rows % team : t);
