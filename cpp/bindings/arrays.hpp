@@ -67,6 +67,9 @@ inline View view_of(py::handle array) {
 index_t element_count(const View& view);
 bool same_shape(const View& view, const index_t* shape, int ndim);
 
+// The view as one of `shape`, NumPy's broadcasting rules applied, in `result`. False where it has other lengths.
+bool broadcast(const View& view, const index_t* shape, int ndim, View& result);
+
 // An aligned array in native byte order, kept alive.
 struct Array {
   py::object object;
@@ -96,6 +99,9 @@ Array cast_float(const char* function, const Array& array, Dtype dtype);
 bool is_integer(int type);  // bool apart
 bool is_real(
     int type);  // what a side operand in float64 accepts: integers, bool, and the floats up to float64
+
+// An array of bool; any other dtype is a TypeError.
+py::object acquire_mask(const char* function, const char* name, py::handle value);
 
 // Uninitialised. `order` names the dimensions from the outermost to the innermost in memory; null: C order.
 py::object new_array(const char* function, Dtype dtype, const index_t* shape, int ndim,

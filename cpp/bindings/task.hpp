@@ -15,11 +15,15 @@ struct Task {
   Array logits;
   Array probabilities;
   Array vector;
+  Array factors;
   Output out[2];
   Layout layout[2] = {Layout::classes, Layout::classes};
 
   // Does an operand list rows in C order (labels, row_scale, damping, row_loss)?
   bool rows_in_order = false;
+
+  // Which entries of logits (named `input` to the caller) take part; None: all.
+  void keep(py::handle where, const char* input);
 
   // A result of the shape of `like`, in its memory order.
   void result_like(int index, const char* name, py::handle given, const View& like);
@@ -37,7 +41,14 @@ struct Task {
  private:
   void separate();
   void bind_input(Stream& stream, Array& array, Layout layout);
+  void bind_mask();
+  void copy_mask();
   void fill_without_classes();
+
+  py::object mask_;
+  View mask_view_;  // of logits' shape
+  bool mask_overlaps_ = false;
+  Buffer<char> mask_copy_;
 };
 
 // Two `out` arrays of the caller's must not share memory.

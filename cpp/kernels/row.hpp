@@ -24,22 +24,38 @@ template <class T>
 struct Row {
   char* data = nullptr;
   index_t stride = 0;
+  // Which elements take part: one byte each, or null for all. The others read as `absent`.
+  const char* mask = nullptr;
+  index_t mask_stride = 0;
+  T absent = 0;
 
   explicit operator bool() const { return data != nullptr; }
   bool contiguous() const {
-    return stride == static_cast<index_t>(sizeof(T)) &&
+    return stride == static_cast<index_t>(sizeof(T)) && mask == nullptr &&
            reinterpret_cast<std::uintptr_t>(data) % alignof(T) == 0;
   }
-  T at(index_t k) const {
+  bool kept(index_t k) const { return mask == nullptr || mask[k * mask_stride] != 0; }
+  bool any_kept(index_t classes) const {
+    for (index_t k = 0; k < classes; ++k) {
+      if (kept(k)) return true;
+    }
+    return false;
+  }
+  T stored(index_t k) const {
     T v;
     std::memcpy(&v, data + k * stride, sizeof v);
     return v;
   }
+  T at(index_t k) const { return kept(k) ? stored(k) : absent; }
   void set(index_t k, T v) const { std::memcpy(data + k * stride, &v, sizeof v); }
 
   const T* fetch(index_t begin, int n, T* scratch) const {
     if (contiguous()) return reinterpret_cast<const T*>(data) + begin;
-    for (int k = 0; k < n; ++k) scratch[k] = at(begin + k);
+    if (mask != nullptr) {
+      fetch_kept(begin, n, scratch);
+    } else {
+      for (int k = 0; k < n; ++k) scratch[k] = stored(begin + k);
+    }
     return scratch;
   }
   // Where to write a block; put() brings it home.
@@ -57,6 +73,21 @@ struct Row {
   }
   void fill(index_t classes, T v) const {
     for (index_t k = 0; k < classes; ++k) set(k, v);
+  }
+
+ private:
+  void fetch_kept(index_t begin, int n, T* scratch) const {
+    if (stride != static_cast<index_t>(sizeof(T)) || mask_stride != 1) {
+      for (int k = 0; k < n; ++k) scratch[k] = at(begin + k);
+      return;
+    }
+    // Steps known to the compiler, and no branch: this loop becomes vectors.
+    const Row plain{data, static_cast<index_t>(sizeof(T))};
+    const char* const m = mask + begin;
+    for (int k = 0; k < n; ++k) {
+      const T v = plain.stored(begin + k);
+      scratch[k] = m[k] != 0 ? v : absent;
+    }
   }
 };
 
@@ -92,6 +123,18 @@ class RowCursor {
   index_t row_;
   index_t index_[max_dims];
 };
+
+// The row of logits, in which those that the mask leaves out read as if their exponential were 0.
+template <class T>
+inline Row<T> logits_of(const Call& call, const RowCursor& at) {
+  Row<T> x = at.of<T>(call.logits);
+  if (call.mask.data != nullptr) {
+    x.mask = at.locate(call.mask);
+    x.mask_stride = call.mask.class_stride;
+    x.absent = static_cast<T>(call.negate ? __builtin_inf() : -__builtin_inf());
+  }
+  return x;
+}
 
 // A vector's worth of a block: whole, or the first n lanes of it. One body serves both.
 template <class V>

@@ -14,7 +14,7 @@ from numpy.exceptions import AxisError
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from softlane import _core
-from softlane._typing import Axis, Float, FloatArray, FloatResult
+from softlane._typing import Axis, Float, FloatArray, FloatResult, OutPair
 
 
 @overload
@@ -23,6 +23,7 @@ def softmax(
     axis: Axis = -1,
     *,
     temperature: float = 1.0,
+    where: ArrayLike | None = None,
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float]: ...
 @overload
@@ -31,6 +32,7 @@ def softmax(
     axis: Axis = -1,
     *,
     temperature: float = 1.0,
+    where: ArrayLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
 def softmax(
@@ -38,6 +40,7 @@ def softmax(
     axis: Axis = -1,
     *,
     temperature: float = 1.0,
+    where: ArrayLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult:
     """Compute the softmax: exp(x / T) / Σ exp(x / T).
@@ -51,6 +54,9 @@ def softmax(
         The axis of a row's K elements; several axes, or all for None, form one row together.
     temperature : float, default 1.0
         T, a finite number > 0, in the unit of `x`; dividing by it makes no temporary array.
+    where : array_like of bool, optional
+        Which entries of `x` take part: True to keep one; broadcastable to `x`. An excluded one
+        counts as absent whatever it holds, NaN included: its softmax is 0. None keeps all.
     out : ndarray, optional
         A writeable array of exactly the result's shape and dtype, with any strides, to write to.
         It may be an input or overlap one: the result is as if it did not.
@@ -65,11 +71,12 @@ def softmax(
     ------
     TypeError
         If `x` is a masked array or has any other dtype (float16, complex, longdouble, object, str,
-        datetime), `temperature` is not a number, `axis` is of another type than stated, or `out`
-        is not an array of the result's dtype.
+        datetime), `temperature` is not a number, `axis` is of another type than stated, `where` is
+        not of dtype bool, or `out` is not an array of the result's dtype.
     ValueError
-        If `temperature` is not a finite number > 0, an axis is repeated, or `out` has another
-        shape than the result, is read-only, or has elements that share memory with each other.
+        If `temperature` is not a finite number > 0, an axis is repeated, `where` does not broadcast
+        to `x`, or `out` has another shape than the result, is read-only, or has elements that share
+        memory with each other.
     numpy.exceptions.AxisError
         If an axis is out of range.
     MemoryError
@@ -92,8 +99,9 @@ def softmax(
     below the smallest normal number underflow gradually.
 
     A row with a NaN or a +inf is NaN throughout, and so is a row of -inf alone; -inf beside finite
-    values gives 0 there. Other rows are not affected. A row without elements is empty. No
-    floating-point warning is raised.
+    values gives 0 there. Other rows are not affected. An excluded entry counts as -inf and is 0 in
+    any case: also in a row that is NaN, and in one without an entry kept, which is 0 throughout. A
+    row without elements is empty. No floating-point warning is raised.
 
     References
     ----------
@@ -122,8 +130,13 @@ def softmax(
 
     >>> sl.softmax([[0, 3], [0, 1]], axis=0).round(4).tolist()
     [[0.5, 0.8808], [0.5, 0.1192]]
+
+    Entries left out, the future of a sequence for example:
+
+    >>> sl.softmax([[1.0, 2.0], [1.0, 2.0]], where=[[True, False], [True, True]]).round(4).tolist()
+    [[1.0, 0.0], [0.2689, 0.7311]]
     """
-    return _core.softmax(x, axis, temperature, out)
+    return _core.softmax(x, axis, temperature, where, out)
 
 
 @overload
@@ -132,6 +145,7 @@ def log_softmax(
     axis: Axis = -1,
     *,
     temperature: float = 1.0,
+    where: ArrayLike | None = None,
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float]: ...
 @overload
@@ -140,6 +154,7 @@ def log_softmax(
     axis: Axis = -1,
     *,
     temperature: float = 1.0,
+    where: ArrayLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
 def log_softmax(
@@ -147,6 +162,7 @@ def log_softmax(
     axis: Axis = -1,
     *,
     temperature: float = 1.0,
+    where: ArrayLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult:
     """Compute the logarithm of the softmax: x / T - log Σ exp(x / T).
@@ -160,6 +176,9 @@ def log_softmax(
         The axis of a row's K elements; several axes, or all for None, form one row together.
     temperature : float, default 1.0
         T, a finite number > 0, in the unit of `x`; dividing by it makes no temporary array.
+    where : array_like of bool, optional
+        Which entries of `x` take part: True to keep one; broadcastable to `x`. An excluded one
+        counts as absent whatever it holds, NaN included: its log-softmax is -inf. None keeps all.
     out : ndarray, optional
         A writeable array of exactly the result's shape and dtype, with any strides, to write to.
         It may be an input or overlap one: the result is as if it did not.
@@ -174,11 +193,12 @@ def log_softmax(
     ------
     TypeError
         If `x` is a masked array or has any other dtype (float16, complex, longdouble, object, str,
-        datetime), `temperature` is not a number, `axis` is of another type than stated, or `out`
-        is not an array of the result's dtype.
+        datetime), `temperature` is not a number, `axis` is of another type than stated, `where` is
+        not of dtype bool, or `out` is not an array of the result's dtype.
     ValueError
-        If `temperature` is not a finite number > 0, an axis is repeated, or `out` has another
-        shape than the result, is read-only, or has elements that share memory with each other.
+        If `temperature` is not a finite number > 0, an axis is repeated, `where` does not broadcast
+        to `x`, or `out` has another shape than the result, is read-only, or has elements that share
+        memory with each other.
     numpy.exceptions.AxisError
         If an axis is out of range.
     MemoryError
@@ -200,8 +220,9 @@ def log_softmax(
     maximum's own 1, would lose every Q below the machine epsilon [1]_.
 
     A row with a NaN or a +inf is NaN throughout, and so is a row of -inf alone; -inf beside finite
-    values gives -inf there. Other rows are not affected. A row without elements is empty. No
-    floating-point warning is raised.
+    values gives -inf there. Other rows are not affected. An excluded entry counts as -inf and is
+    -inf in any case: also in a row that is NaN, and in one without an entry kept, which is -inf
+    throughout. A row without elements is empty. No floating-point warning is raised.
 
     References
     ----------
@@ -219,8 +240,13 @@ def log_softmax(
 
     >>> [f"{v:.4g}" for v in sl.log_softmax([40.0, 0.0])]
     ['-4.248e-18', '-40']
+
+    An excluded entry does not count, whatever it holds:
+
+    >>> sl.log_softmax([2.0, float("nan"), 2.0], where=[True, False, True]).round(4).tolist()
+    [-0.6931, -inf, -0.6931]
     """
-    return _core.log_softmax(x, axis, temperature, out)
+    return _core.log_softmax(x, axis, temperature, where, out)
 
 
 @overload
@@ -229,6 +255,7 @@ def softmin(
     axis: Axis = -1,
     *,
     temperature: float = 1.0,
+    where: ArrayLike | None = None,
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float]: ...
 @overload
@@ -237,6 +264,7 @@ def softmin(
     axis: Axis = -1,
     *,
     temperature: float = 1.0,
+    where: ArrayLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
 def softmin(
@@ -244,6 +272,7 @@ def softmin(
     axis: Axis = -1,
     *,
     temperature: float = 1.0,
+    where: ArrayLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult:
     """Compute the softmax of -x: exp(-x / T) / Σ exp(-x / T).
@@ -257,6 +286,9 @@ def softmin(
         The axis of a row's K elements; several axes, or all for None, form one row together.
     temperature : float, default 1.0
         T, a finite number > 0, in the unit of `x`; dividing by it makes no temporary array.
+    where : array_like of bool, optional
+        Which entries of `x` take part: True to keep one; broadcastable to `x`. An excluded one
+        counts as absent whatever it holds, NaN included: its softmin is 0. None keeps all.
     out : ndarray, optional
         A writeable array of exactly the result's shape and dtype, with any strides, to write to.
         It may be an input or overlap one: the result is as if it did not.
@@ -271,11 +303,12 @@ def softmin(
     ------
     TypeError
         If `x` is a masked array or has any other dtype (float16, complex, longdouble, object, str,
-        datetime), `temperature` is not a number, `axis` is of another type than stated, or `out`
-        is not an array of the result's dtype.
+        datetime), `temperature` is not a number, `axis` is of another type than stated, `where` is
+        not of dtype bool, or `out` is not an array of the result's dtype.
     ValueError
-        If `temperature` is not a finite number > 0, an axis is repeated, or `out` has another
-        shape than the result, is read-only, or has elements that share memory with each other.
+        If `temperature` is not a finite number > 0, an axis is repeated, `where` does not broadcast
+        to `x`, or `out` has another shape than the result, is read-only, or has elements that share
+        memory with each other.
     numpy.exceptions.AxisError
         If an axis is out of range.
     MemoryError
@@ -298,8 +331,9 @@ def softmin(
     around.
 
     A row with a NaN or a -inf is NaN throughout, and so is a row of +inf alone; +inf beside finite
-    values gives 0 there. Other rows are not affected. A row without elements is empty. No
-    floating-point warning is raised.
+    values gives 0 there. Other rows are not affected. An excluded entry counts as +inf and is 0 in
+    any case: also in a row that is NaN, and in one without an entry kept, which is 0 throughout. A
+    row without elements is empty. No floating-point warning is raised.
 
     References
     ----------
@@ -313,7 +347,7 @@ def softmin(
     >>> sl.softmin([1.0, 2.0, 3.0]).round(4).tolist()
     [0.6652, 0.2447, 0.09]
     """
-    return _core.softmin(x, axis, temperature, out)
+    return _core.softmin(x, axis, temperature, where, out)
 
 
 @overload
@@ -321,7 +355,10 @@ def logsumexp(
     x: NDArray[Float],
     axis: None = None,
     *,
+    b: None = None,
     keepdims: Literal[False] = False,
+    return_sign: Literal[False] = False,
+    where: ArrayLike | None = None,
     out: None = None,
 ) -> Float: ...
 @overload
@@ -329,7 +366,10 @@ def logsumexp(
     x: NDArray[Float],
     axis: Axis = None,
     *,
+    b: None = None,
     keepdims: bool = False,
+    return_sign: Literal[False] = False,
+    where: ArrayLike | None = None,
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float] | Float: ...
 @overload
@@ -337,45 +377,87 @@ def logsumexp(
     x: ArrayLike,
     axis: Axis = None,
     *,
+    b: ArrayLike | None = None,
     keepdims: bool = False,
+    return_sign: Literal[False] = False,
+    where: ArrayLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
+@overload
 def logsumexp(
     x: ArrayLike,
     axis: Axis = None,
     *,
+    b: ArrayLike | None = None,
     keepdims: bool = False,
-    out: FloatArray | None = None,
-) -> FloatResult:
-    """Compute log Σ exp(x).
+    return_sign: Literal[True],
+    where: ArrayLike | None = None,
+    out: OutPair | None = None,
+) -> tuple[FloatResult, FloatResult]: ...
+@overload
+def logsumexp(
+    x: ArrayLike,
+    axis: Axis = None,
+    *,
+    b: ArrayLike | None = None,
+    keepdims: bool = False,
+    return_sign: bool = False,
+    where: ArrayLike | None = None,
+    out: FloatArray | OutPair | None = None,
+) -> FloatResult | tuple[FloatResult, FloatResult]: ...
+def logsumexp(
+    x: ArrayLike,
+    axis: Axis = None,
+    *,
+    b: ArrayLike | None = None,
+    keepdims: bool = False,
+    return_sign: bool = False,
+    where: ArrayLike | None = None,
+    out: FloatArray | OutPair | None = None,
+) -> FloatResult | tuple[FloatResult, FloatResult]:
+    """Compute log Σ exp(x), or log Σ b·exp(x).
 
     Parameters
     ----------
     x : array_like
         Real numbers of any shape: float32, float64, integers or bool. In nats.
     axis : int, tuple of ints or None, default None
-        The axis of a row's K elements; several axes, or all for None, form one row together.
+        The axis of a row's K elements; several axes, or all for None, form one row together. With
+        `b`, of the shape that `x` and `b` broadcast to.
+    b : array_like, optional
+        Factors of the terms, of the dtypes that `x` may have: positive, negative or 0. `x` and `b`
+        broadcast against each other, and the result has the wider of their dtypes; a Python number
+        takes the other's. None stands for 1.
     keepdims : bool, default False
         Keep the reduced axes, with length 1, so that the result broadcasts against `x`.
+    return_sign : bool, default False
+        Return the logarithm of the absolute value of the sum, and the sign of the sum.
+    where : array_like of bool, optional
+        Which entries take part: True to keep one; broadcastable to `x` (with `b`, to the shape of
+        the two). An excluded one counts as absent whatever it holds, NaN included. None keeps all.
     out : ndarray, optional
         A writeable array of exactly the result's shape and dtype, with any strides, to write to.
-        It may be an input or overlap one: the result is as if it did not.
+        It may be an input or overlap one: the result is as if it did not. With `return_sign`, a
+        pair of arrays apart from each other, either of which may be None.
 
     Returns
     -------
-    ndarray or NumPy scalar
-        Log-sums in nats, with the shape of `x` without the reduced axes and its dtype (float64 for
-        integers and bool): `out` if given, else a new array, or a scalar where that would be 0-d.
+    ndarray or NumPy scalar, or a pair of them
+        Log-sums in nats, with the shape of `x` (with `b`, of the two) without the reduced axes and
+        its dtype (float64 for integers and bool): `out` if given, else a new array, or a scalar
+        where that would be 0-d. With `return_sign`, log |Σ b·exp(x)| and the sign of the sum: 1, 0
+        or -1, or NaN where the sum is NaN. Without it, the result is NaN where the sum is negative.
 
     Raises
     ------
     TypeError
-        If `x` is a masked array or has any other dtype (float16, complex, longdouble, object, str,
-        datetime), `axis` is of another type than stated, or `out` is not an array of the result's
-        dtype.
+        If `x` or `b` is a masked array or has any other dtype (float16, complex, longdouble,
+        object, str, datetime), `axis` is of another type than stated, `where` is not of dtype bool,
+        or `out` is not an array of the result's dtype (with `return_sign`, not a pair).
     ValueError
-        If an axis is repeated, or `out` has another shape than the result, is read-only, or has
-        elements that share memory with each other.
+        If an axis is repeated, `x` and `b` do not broadcast against each other, `where` does not
+        broadcast to them, or `out` has another shape than the result, is read-only, or has elements
+        that share memory with each other or with those of the other `out`.
     numpy.exceptions.AxisError
         If an axis is out of range.
     MemoryError
@@ -395,9 +477,17 @@ def logsumexp(
     The sum leaves out the maximum's own 1, which would hide every smaller term below the machine
     epsilon [1]_. The result is at least max(x) and at most max(x) + log K [2]_.
 
+    With `b`, the terms b_k · exp(x_k) and their sum S are kept in twice the digits of float64, each
+    with an exponent of its own. Where terms of both signs cancel, what is left is as good as exp
+    itself is there, to about 2^-57 of the largest term. One element after the other, it is slower
+    than the sum without `b`.
+
     A row with a NaN gives NaN; without one, a row with a +inf gives +inf. -inf counts as if
-    absent, and appended ones change no bit; a row of -inf alone or without elements gives -inf. No
-    floating-point warning is raised.
+    absent, and appended ones change no bit; a row of -inf alone, without elements or without
+    entries kept gives -inf, and its sum has the sign 0. A term with b_k = 0 counts as absent, even
+    where x_k is infinite or NaN. Other infinities follow IEEE 754: an infinite b_k or x_k makes S
+    infinite, infinities of both signs make it NaN, and so does 0·inf, an infinite b_k where x_k is
+    -inf. No floating-point warning is raised.
 
     References
     ----------
@@ -417,8 +507,19 @@ def logsumexp(
     [0.6931, 3.1269]
     >>> sl.logsumexp([[0.0, 0.0], [1.0, 3.0]], axis=1, keepdims=True).shape
     (2, 1)
+
+    The logarithm of exp(1000) - exp(1001), which is negative:
+
+    >>> size, sign = sl.logsumexp([1000.0, 1001.0], b=[1, -1], return_sign=True)
+    >>> round(float(size), 4), float(sign)
+    (1000.5413, -1.0)
+
+    The mean of exp(x), whatever the size of x:
+
+    >>> round(float(sl.logsumexp([-2000.0, -2000.0], b=0.5)), 4)
+    -2000.0
     """
-    return _core.logsumexp(x, axis, keepdims, out)
+    return _core.logsumexp(x, axis, b, keepdims, return_sign, where, out)
 
 
 @overload
@@ -428,6 +529,7 @@ def smooth_max(
     *,
     temperature: float = 1.0,
     keepdims: Literal[False] = False,
+    where: ArrayLike | None = None,
     out: None = None,
 ) -> Float: ...
 @overload
@@ -437,6 +539,7 @@ def smooth_max(
     *,
     temperature: float = 1.0,
     keepdims: bool = False,
+    where: ArrayLike | None = None,
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float] | Float: ...
 @overload
@@ -446,6 +549,7 @@ def smooth_max(
     *,
     temperature: float = 1.0,
     keepdims: bool = False,
+    where: ArrayLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
 def smooth_max(
@@ -454,6 +558,7 @@ def smooth_max(
     *,
     temperature: float = 1.0,
     keepdims: bool = False,
+    where: ArrayLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult:
     """Compute the smooth maximum T·log Σ exp(x / T).
@@ -468,6 +573,9 @@ def smooth_max(
         T, a finite number > 0, in the unit of `x`; dividing by it makes no temporary array.
     keepdims : bool, default False
         Keep the reduced axes, with length 1, so that the result broadcasts against `x`.
+    where : array_like of bool, optional
+        Which entries of `x` take part: True to keep one; broadcastable to `x`. An excluded one
+        counts as absent whatever it holds, NaN included. None keeps all.
     out : ndarray, optional
         A writeable array of exactly the result's shape and dtype, with any strides, to write to.
         It may be an input or overlap one: the result is as if it did not.
@@ -483,11 +591,12 @@ def smooth_max(
     ------
     TypeError
         If `x` is a masked array or has any other dtype (float16, complex, longdouble, object, str,
-        datetime), `temperature` is not a number, `axis` is of another type than stated, or `out`
-        is not an array of the result's dtype.
+        datetime), `temperature` is not a number, `axis` is of another type than stated, `where` is
+        not of dtype bool, or `out` is not an array of the result's dtype.
     ValueError
-        If `temperature` is not a finite number > 0, an axis is repeated, or `out` has another
-        shape than the result, is read-only, or has elements that share memory with each other.
+        If `temperature` is not a finite number > 0, an axis is repeated, `where` does not broadcast
+        to `x`, or `out` has another shape than the result, is read-only, or has elements that share
+        memory with each other.
     numpy.exceptions.AxisError
         If an axis is out of range.
     MemoryError
@@ -512,8 +621,8 @@ def smooth_max(
     λ = 1 / T.
 
     A row with a NaN gives NaN; without one, a row with a +inf gives +inf. -inf counts as if
-    absent, and appended ones change no bit; a row of -inf alone or without elements gives -inf. No
-    floating-point warning is raised.
+    absent, and appended ones change no bit; a row of -inf alone, without elements or without
+    entries kept gives -inf. No floating-point warning is raised.
 
     References
     ----------
@@ -530,7 +639,7 @@ def smooth_max(
     >>> [round(float(sl.smooth_max(x, temperature=t)), 4) for t in (2.0, 1.0, 0.5, 0.1)]
     [4.3605, 3.4076, 3.0715, 3.0]
     """
-    return _core.smooth_max(x, axis, temperature, keepdims, out)
+    return _core.smooth_max(x, axis, temperature, keepdims, where, out)
 
 
 @overload
@@ -540,6 +649,7 @@ def smooth_min(
     *,
     temperature: float = 1.0,
     keepdims: Literal[False] = False,
+    where: ArrayLike | None = None,
     out: None = None,
 ) -> Float: ...
 @overload
@@ -549,6 +659,7 @@ def smooth_min(
     *,
     temperature: float = 1.0,
     keepdims: bool = False,
+    where: ArrayLike | None = None,
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float] | Float: ...
 @overload
@@ -558,6 +669,7 @@ def smooth_min(
     *,
     temperature: float = 1.0,
     keepdims: bool = False,
+    where: ArrayLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
 def smooth_min(
@@ -566,6 +678,7 @@ def smooth_min(
     *,
     temperature: float = 1.0,
     keepdims: bool = False,
+    where: ArrayLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult:
     """Compute the smooth minimum -T·log Σ exp(-x / T).
@@ -580,6 +693,9 @@ def smooth_min(
         T, a finite number > 0, in the unit of `x`; dividing by it makes no temporary array.
     keepdims : bool, default False
         Keep the reduced axes, with length 1, so that the result broadcasts against `x`.
+    where : array_like of bool, optional
+        Which entries of `x` take part: True to keep one; broadcastable to `x`. An excluded one
+        counts as absent whatever it holds, NaN included. None keeps all.
     out : ndarray, optional
         A writeable array of exactly the result's shape and dtype, with any strides, to write to.
         It may be an input or overlap one: the result is as if it did not.
@@ -595,11 +711,12 @@ def smooth_min(
     ------
     TypeError
         If `x` is a masked array or has any other dtype (float16, complex, longdouble, object, str,
-        datetime), `temperature` is not a number, `axis` is of another type than stated, or `out`
-        is not an array of the result's dtype.
+        datetime), `temperature` is not a number, `axis` is of another type than stated, `where` is
+        not of dtype bool, or `out` is not an array of the result's dtype.
     ValueError
-        If `temperature` is not a finite number > 0, an axis is repeated, or `out` has another
-        shape than the result, is read-only, or has elements that share memory with each other.
+        If `temperature` is not a finite number > 0, an axis is repeated, `where` does not broadcast
+        to `x`, or `out` has another shape than the result, is read-only, or has elements that share
+        memory with each other.
     numpy.exceptions.AxisError
         If an axis is out of range.
     MemoryError
@@ -623,8 +740,8 @@ def smooth_min(
     so it tends to min(x) as T tends to 0 [1]_, [2]_. It is concave.
 
     A row with a NaN gives NaN; without one, a row with a -inf gives -inf. +inf counts as if
-    absent, and appended ones change no bit; a row of +inf alone or without elements gives +inf. No
-    floating-point warning is raised.
+    absent, and appended ones change no bit; a row of +inf alone, without elements or without
+    entries kept gives +inf. No floating-point warning is raised.
 
     References
     ----------
@@ -641,7 +758,7 @@ def smooth_min(
     >>> [round(float(sl.smooth_min(x, temperature=t)), 4) for t in (2.0, 1.0, 0.5, 0.1)]
     [-0.3605, 0.5924, 0.9285, 1.0]
     """
-    return _core.smooth_min(x, axis, temperature, keepdims, out)
+    return _core.smooth_min(x, axis, temperature, keepdims, where, out)
 
 
 @overload
@@ -652,6 +769,7 @@ def entropy(
     temperature: float = 1.0,
     base: float | None = None,
     keepdims: bool = False,
+    where: ArrayLike | None = None,
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float] | Float: ...
 @overload
@@ -662,6 +780,7 @@ def entropy(
     temperature: float = 1.0,
     base: float | None = None,
     keepdims: bool = False,
+    where: ArrayLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
 def entropy(
@@ -671,6 +790,7 @@ def entropy(
     temperature: float = 1.0,
     base: float | None = None,
     keepdims: bool = False,
+    where: ArrayLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult:
     """Compute the entropy -Σ p log p of p = softmax(logits / T).
@@ -688,6 +808,9 @@ def entropy(
         The base of the logarithm, a finite number > 0 other than 1: 2 gives bits. None gives nats.
     keepdims : bool, default False
         Keep the reduced axes, with length 1, so that the result broadcasts against `logits`.
+    where : array_like of bool, optional
+        Which entries of `logits` take part: True to keep one; broadcastable to `logits`. An
+        excluded one counts as absent whatever it holds, NaN included. None keeps all.
     out : ndarray, optional
         A writeable array of exactly the result's shape and dtype, with any strides, to write to.
         It may be an input or overlap one: the result is as if it did not.
@@ -704,11 +827,11 @@ def entropy(
     TypeError
         If `logits` is a masked array or has any other dtype (float16, complex, longdouble, object,
         str, datetime), `temperature` or `base` is not a number, `axis` is of another type than
-        stated, or `out` is not an array of the result's dtype.
+        stated, `where` is not of dtype bool, or `out` is not an array of the result's dtype.
     ValueError
-        If `temperature` is not a finite number > 0, `base` is not a finite number > 0 other than
-        1, an axis is repeated, or `out` has another shape than the result, is read-only, or has
-        elements that share memory with each other.
+        If `temperature` is not a finite number > 0, `base` is not a finite number > 0 other than 1,
+        an axis is repeated, `where` does not broadcast to `logits`, or `out` has another shape than
+        the result, is read-only, or has elements that share memory with each other.
     numpy.exceptions.AxisError
         If an axis is out of range.
     MemoryError
@@ -730,8 +853,8 @@ def entropy(
     its digits. H lies between 0 and log K.
 
     A row with a NaN or a +inf gives NaN, and so does a row of -inf alone; -inf beside finite
-    values counts as if absent. A row without elements gives 0. No floating-point warning is
-    raised.
+    values counts as if absent. A row without elements, or without entries kept, gives 0: a sum
+    without terms. No floating-point warning is raised.
 
     References
     ----------
@@ -752,8 +875,13 @@ def entropy(
 
     >>> f"{sl.entropy([40.0, 0.0]):.4g}"
     '1.742e-16'
+
+    Of the first two classes alone:
+
+    >>> round(float(sl.entropy([0.0, 0.0, 5.0], base=2, where=[True, True, False])), 4)
+    1.0
     """
-    return _core.entropy(logits, axis, temperature, base, keepdims, out)
+    return _core.entropy(logits, axis, temperature, base, keepdims, where, out)
 
 
 def one_hot(
