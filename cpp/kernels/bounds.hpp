@@ -16,7 +16,7 @@ inline constexpr Bound max_ulp[] = {
     {"logsumexp", 1, 1.5},  // in ULP of max(|max|, |result|)
     // In ULP of max(|log of the largest term|, |result|), and beside that as many ULP of 1 as the
     // sum's condition number, sum |terms| / |sum|.
-    {"signed_sum", 2, 2},
+    {"signed_sum", 1, 1},
     {"entropy", 2, 2},
     {"loss", 2, 2},
     {"gradient", 2, 2},   // of max(W p, w t) where the target is not a label

@@ -23,6 +23,9 @@ inline V sum_within(V s) {
 // A vector of sums, and beside it what the additions have rounded away (Knuth's two-sum). Without
 // it a row whose sum is one large term and many small ones would lose up to an ULP at each of ten
 // levels. float32 rows might add in float64 instead: as accurate, and no faster.
+//
+// Inlined by force: as the kernels grow in number GCC stops to do it, and a call in the inner loop
+// costs a fifth of a softmax.
 template <class T>
 struct Partial {
   using V = Vec<T>;
@@ -33,15 +36,15 @@ struct Partial {
     hi.store(p);
     lo.store(p + 16 * max_quads);
   }
-  static Partial sum(V a, V b) {
+  static SOFTLANE_INLINE Partial sum(V a, V b) {
     const V s = a + b, bb = s - a;
     return {s, (a - (s - bb)) + (b - bb)};
   }
-  friend Partial operator+(Partial a, Partial b) {
+  friend SOFTLANE_INLINE Partial operator+(Partial a, Partial b) {
     const Partial s = sum(a.hi, b.hi);
     return {s.hi, s.lo + (a.lo + b.lo)};
   }
-  static Partial quad(V a, V b, V c, V d) { return sum(a, b) + sum(c, d); }
+  static SOFTLANE_INLINE Partial quad(V a, V b, V c, V d) { return sum(a, b) + sum(c, d); }
   template <int H>
   Partial down() const {
     return {hi.template down<H>(), lo.template down<H>()};

@@ -76,7 +76,8 @@ struct Row {
   }
 
  private:
-  void fetch_kept(index_t begin, int n, T* scratch) const {
+  // Out of line, so that fetch() stays small where there is no mask.
+  __attribute__((noinline)) void fetch_kept(index_t begin, int n, T* scratch) const {
     if (stride != static_cast<index_t>(sizeof(T)) || mask_stride != 1) {
       for (int k = 0; k < n; ++k) scratch[k] = at(begin + k);
       return;

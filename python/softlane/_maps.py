@@ -479,7 +479,7 @@ def logsumexp(
 
     With `b`, the terms b_k · exp(x_k) and their sum S are kept in twice the digits of float64, each
     with an exponent of its own. Where terms of both signs cancel, what is left is as good as exp
-    itself is there, to about 2^-57 of the largest term. One element after the other, it is slower
+    itself is there, to about 2^-56 of the sum of their sizes. One element after the other, it is slower
     than the sum without `b`.
 
     A row with a NaN gives NaN; without one, a row with a +inf gives +inf. -inf counts as if
