@@ -131,6 +131,15 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "entropy": Operation(_unary(sl.entropy), "row"),
     "entropy_bits": Operation(_unary(sl.entropy, temperature=3.0, base=2), "row"),
+    "softmax_where": Operation(
+        lambda a, **m: sl.softmax(a.finite, where=a.probabilities > 0.5, **m), "map"
+    ),
+    "log_softmax_where": Operation(
+        lambda a, **m: sl.log_softmax(a.finite, where=a.probabilities > 0.5, **m), "map"
+    ),
+    "logsumexp_signed": Operation(
+        lambda a, **m: sl.logsumexp(a.logits, b=a.vector, return_sign=True, **m), "row"
+    ),
     "hvp": Operation(lambda a, **m: sl.cross_entropy_hvp(a.logits, a.vector, **m), "map"),
     "hessian_solve": Operation(
         lambda a, **m: sl.cross_entropy_hessian_solve(a.logits, a.vector, a.damping, **m), "map"

@@ -479,8 +479,8 @@ def logsumexp(
 
     With `b`, the terms b_k · exp(x_k) and their sum S are kept in twice the digits of float64, each
     with an exponent of its own. Where terms of both signs cancel, what is left is as good as exp
-    itself is there, to about 2^-56 of the sum of their sizes. One element after the other, it is slower
-    than the sum without `b`.
+    itself is there, to about 2^-56 of the sum of the terms' sizes. Taken one element after the
+    other, it is slower than the sum without `b`.
 
     A row with a NaN gives NaN; without one, a row with a +inf gives +inf. -inf counts as if
     absent, and appended ones change no bit; a row of -inf alone, without elements or without

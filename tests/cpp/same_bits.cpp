@@ -68,7 +68,7 @@ std::uint64_t result(Operation operation, index_t rows, index_t classes, double 
   call.space.rows = rows;
   call.space.shape[0] = rows;
   set_stream(call.logits, logits, classes, stride);
-  if (operation <= Operation::entropy) {
+  if (operation <= Operation::signed_sum) {
     call.temperature = variant == 1 ? 0.7 : 1.0;
     call.negate = variant == 2 && operation == Operation::softmax;
   } else if (variant == 2) {
@@ -78,6 +78,7 @@ std::uint64_t result(Operation operation, index_t rows, index_t classes, double 
     call.label_smoothing = variant == 1 ? 0.1 : 0.0;
   }
   set_stream(call.vector, vector, classes, 1);
+  set_stream(call.factors, vector, classes, 1);
   call.damping = damping.data();
   for (int i = 0; i < 2; ++i)
     set_stream(call.out[i], out[i], matrix ? classes * classes : classes, 1);
