@@ -51,11 +51,8 @@ struct Row {
 
   const T* fetch(index_t begin, int n, T* scratch) const {
     if (contiguous()) return reinterpret_cast<const T*>(data) + begin;
-    if (mask != nullptr) {
-      fetch_kept(begin, n, scratch);
-    } else {
-      for (int k = 0; k < n; ++k) scratch[k] = stored(begin + k);
-    }
+    for (int k = 0; k < n; ++k) scratch[k] = stored(begin + k);
+    if (mask != nullptr) exclude(begin, n, scratch);
     return scratch;
   }
   // Where to write a block; put() brings it home.
@@ -77,17 +74,20 @@ struct Row {
 
  private:
   // Out of line, so that fetch() stays small where there is no mask.
-  __attribute__((noinline)) void fetch_kept(index_t begin, int n, T* scratch) const {
-    if (stride != static_cast<index_t>(sizeof(T)) || mask_stride != 1) {
-      for (int k = 0; k < n; ++k) scratch[k] = at(begin + k);
-      return;
-    }
-    // Steps known to the compiler, and no branch: this loop becomes vectors.
-    const Row plain{data, static_cast<index_t>(sizeof(T))};
-    const char* const m = mask + begin;
-    for (int k = 0; k < n; ++k) {
-      const T v = plain.stored(begin + k);
-      scratch[k] = m[k] != 0 ? v : absent;
+  __attribute__((noinline)) void exclude(index_t begin, int n, T* block) const {
+    const char* const m = mask + begin * mask_stride;
+    const index_t step = mask_stride;
+    const T fill = absent;
+    if (step == 1) {  // a step known to the compiler: this loop becomes vectors
+      for (int k = 0; k < n; ++k) {
+        const T v = block[k];
+        block[k] = m[k] != 0 ? v : fill;
+      }
+    } else {
+      for (int k = 0; k < n; ++k) {
+        const T v = block[k];
+        block[k] = m[k * step] != 0 ? v : fill;
+      }
     }
   }
 };
