@@ -125,7 +125,7 @@ class RowCursor {
   index_t index_[max_dims];
 };
 
-// The row of logits, in which those that the mask leaves out read as if their exponential were 0.
+// The row of logits; those that the mask leaves out read as the infinity whose exponential is 0.
 template <class T>
 inline Row<T> logits_of(const Call& call, const RowCursor& at) {
   Row<T> x = at.of<T>(call.logits);
