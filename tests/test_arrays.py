@@ -527,7 +527,7 @@ def test_loss_may_be_written_into_the_logits(dtype: np.dtype) -> None:
 def _strided_arrays(draw: st.DrawFn) -> Array:
     """An array of up to 4 dimensions, any strides, dtype, byte order and alignment."""
     shape = draw(st.lists(st.integers(0, 5), min_size=1, max_size=4))
-    dtype = np.dtype(draw(st.sampled_from(["f4", "f8", "i4", "u1", "?"])))
+    dtype = np.dtype(draw(st.sampled_from(["f2", "f4", "f8", "i4", "u1", "?"])))
     dtype = draw(st.sampled_from([dtype, dtype.newbyteorder()]))
     seed = draw(st.integers(0, 2**16))
     steps = [draw(st.sampled_from([-3, -2, -1, 1, 2])) for _ in shape]

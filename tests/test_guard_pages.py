@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -25,6 +26,7 @@ Array = npt.NDArray[Any]
 MOST_CLASSES = 300
 MOST_MATRIX_CLASSES = 70
 ROWS = 3
+DTYPES = (np.float32, np.float64, np.float16, ml_dtypes.bfloat16)
 
 
 class Guarded:
@@ -113,7 +115,7 @@ class Checker:
         result = function(*plain_arguments, axis=axis, **(plain or {}))
         wanted = result if isinstance(result, tuple) else (result,)
         outs = tuple(
-            g.array(w.shape, self.dtype, at_end) for g, w in zip(self.outs, wanted, strict=False)
+            g.array(w.shape, w.dtype, at_end) for g, w in zip(self.outs, wanted, strict=False)
         )
         out = outs if isinstance(result, tuple) else outs[0]
         got = function(*arguments, axis=axis, **(guarded or {}), out=out)
@@ -130,7 +132,7 @@ def main(isa: str) -> None:
     faulthandler.enable()
     sl._core.select_isa(isa)
     sl.set_num_threads(1)
-    for dtype in (np.float32, np.float64):
+    for dtype in DTYPES:
         checker = Checker(dtype)
         for classes in range(1, MOST_CLASSES + 1):
             for rows, axis in ((1, -1), (ROWS, -1), (ROWS, 0)):
@@ -148,7 +150,7 @@ def test_nothing_outside_the_arrays_is_touched(isa: str) -> None:
         check=False,
     )
     assert child.returncode == 0, child.stderr[-3000:]
-    assert child.stdout.count("calls") == 2
+    assert child.stdout.count("calls") == len(DTYPES)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs mprotect")

@@ -13,6 +13,7 @@ import pytest
 import scipy.special
 from mpmath import mp
 from oracle import PRECISION
+from test_formats import BFLOAT16, FLOAT32, FLOATS, HALVES, computed_in, rounded
 
 import softlane as sl
 
@@ -232,6 +233,21 @@ def test_the_sign_of_a_sum_without_factors(dtype: np.dtype) -> None:
         assert (sign == 0).all()
 
 
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("classes", [3, 10, 40, 300])
+def test_the_signs_of_many_rows(dtype: np.dtype, classes: int) -> None:
+    x = np.random.default_rng(2).standard_normal((70, classes)).astype(dtype)
+    x[3, 0], x[20], x[21, -1], x[40, 1] = NAN, -INF, INF, -INF
+    wanted = np.ones(70, dtype)
+    wanted[3], wanted[20] = NAN, 0
+    for result in (None, *FLOATS):
+        options: dict[str, Any] = {"return_sign": True, "dtype": result}
+        for log, sign in (sl.logsumexp(x, -1, **options), sl.logsumexp(x.T, 0, **options)):
+            assert log.tobytes() == sl.logsumexp(x, -1, dtype=result).tobytes()
+            assert sign.dtype == log.dtype
+            np.testing.assert_array_equal(sign.astype(dtype), wanted)
+
+
 # --- shapes, dtypes, layouts --------------------------------------------------------------------
 
 SHAPES = [((3, 4), (4,)), ((4,), (3, 4)), ((3, 1), (1, 4)), ((1, 4), (3, 1)), ((), (3, 4)),
@@ -270,6 +286,14 @@ DTYPES = [  # x, b, result
     (0, 1.0, "f8"),
     (np.zeros(2, "i1"), 1, "f8"),
     (np.zeros(2, ">f4"), np.ones(2, ">f8"), "f8"),
+    (np.zeros(2, "f2"), np.ones(2, ">f2"), "f2"),
+    (np.zeros(2, "f2"), np.ones(2, BFLOAT16), "f4"),
+    (np.zeros(2, BFLOAT16), np.ones(2, "f2"), "f4"),
+    (np.zeros(2, BFLOAT16), np.ones(2, "f4"), "f4"),
+    (np.zeros(2, "f8"), np.ones(2, "f2"), "f8"),
+    (np.zeros(2, "f2"), np.ones(2, "i1"), "f8"),
+    (np.zeros(2, BFLOAT16), 1.0, "bfloat16"),
+    (0, np.ones(2, "f2"), "f2"),
 ]
 
 
@@ -280,6 +304,42 @@ def test_the_wider_dtype_is_the_results(x: Any, b: Any, result: str) -> None:
     plain = sl.logsumexp(x, b=b)
     assert plain.dtype == np.dtype(result)
     assert plain == log == np.log(np.dtype(result).type(np.size(np.add(x, b))))
+
+
+FORMATS = (*FLOATS, np.dtype(">f2"), np.dtype("i1"))
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("of_b", FORMATS, ids=str)
+@pytest.mark.parametrize("of_x", FORMATS, ids=str)
+def test_formats_are_summed_as_the_numbers_they_hold(of_x: np.dtype, of_b: np.dtype) -> None:
+    for classes in (5, 1030):
+        rng = np.random.default_rng(classes)
+        x, b = (
+            (3 * rng.standard_normal((5, classes))).astype(of_x),
+            (5 * rng.standard_normal((5, classes))).astype(of_b),
+        )
+        keep = rng.uniform(size=x.shape) < 0.6
+        keep[0] = False
+        own = [np.dtype("f8") if d.kind == "i" else d.newbyteorder("=") for d in (of_x, of_b)]
+        for result in (None, *FLOATS):
+            halves = set(own) == set(HALVES)  # which NumPy does not promote
+            dtype = result or (FLOAT32 if halves else np.result_type(*own))
+            wide = computed_in(*own, dtype)
+            for where in (None, keep):
+                log, sign = signed(x.astype(wide), b.astype(wide), where=where)
+                wanted = rounded(log, dtype), sign.astype(dtype)
+                _assert_same(signed(x, b, where=where, dtype=result), wanted)
+                _assert_same(signed(x.T, b.T, 0, where=None if where is None else where.T,
+                                    dtype=result), wanted)  # fmt: skip
+
+
+def test_a_python_number_counts_in_the_dtype_of_the_others() -> None:
+    for narrow in ("f2", BFLOAT16, "f4"):
+        x = np.linspace(-1, 1, 5).astype(narrow)
+        wanted = signed(x, np.float32(0.1), dtype=narrow)
+        _assert_same(signed(x, 0.1), wanted)
+        _assert_same(signed(0.1, x), signed(np.float32(0.1), x, dtype=narrow))
 
 
 def _strided(a: Array) -> Array:
@@ -384,10 +444,10 @@ BAD: list[tuple[type[Exception], dict[str, Any], str]] = [
     (ValueError, {"b": np.ones(3)}, "x has shape (3, 4) and b has shape (3,), which do not "),
     (ValueError, {"b": np.ones((2, 4))}, "x has shape (3, 4) and b has shape (2, 4), which "),
     (ValueError, {"b": np.ones(0)}, "x has shape (3, 4) and b has shape (0,), which do not "),
-    (TypeError, {"b": B.astype(complex)}, "b has dtype complex128; float32, float64, "),
+    (TypeError, {"b": B.astype(complex)}, "b has dtype complex128; float16, bfloat16, "),
     (TypeError, {"b": B.astype(np.longdouble)}, "b has dtype "),
-    (TypeError, {"b": B.astype(object)}, "b has dtype object; float32, float64, "),
-    (TypeError, {"b": "text"}, "b has dtype <U4; float32, float64, "),
+    (TypeError, {"b": B.astype(object)}, "b has dtype object; float16, bfloat16, "),
+    (TypeError, {"b": "text"}, "b has dtype <U4; float16, bfloat16, "),
     (TypeError, {"b": np.ma.masked_array(B)}, "b is a MaskedArray"),
     (np.exceptions.AxisError, {"b": B, "axis": 2}, "axis 2"),
     (np.exceptions.AxisError, {"b": np.ones(()), "axis": -3}, "axis -3"),

@@ -14,6 +14,7 @@ import oracle
 import pytest
 import scipy.special
 from oracle import Rows, ulp_error
+from test_formats import FLOATS, HALVES, computed_in, rounded
 
 import softlane as sl
 
@@ -265,6 +266,53 @@ def test_other_kinds_of_input(dtype: np.dtype) -> None:
         assert function(np.empty((2, 0), dtype), where=np.empty((2, 0), bool)).shape == (2, 0)
         assert function(np.empty((0, 2), dtype), where=[True, False]).shape == (0, 2)
     assert sl.logsumexp(np.empty((2, 0), dtype), 1, where=True).tolist() == [-np.inf] * 2
+
+
+# --- storage formats ----------------------------------------------------------------------------
+
+STORED = (*HALVES, np.dtype(">f2"), np.dtype(">f4"), np.dtype("f8"), np.dtype("i1"))
+
+
+def _stored(classes: int, keep: Array, stored: np.dtype) -> Array:
+    x = _rows(classes, np.dtype("f4"))
+    if stored.kind == "i":
+        return np.clip(np.rint(x), -128, 127).astype(stored)
+    with np.errstate(over="ignore", invalid="ignore"):  # the excluded 3e38
+        return _spoiled(np.clip(x, -6e4, 6e4), keep).astype(stored)
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("classes", [5, 17, 1025])
+@pytest.mark.parametrize("stored", STORED, ids=str)
+def test_a_format_is_masked_as_the_numbers_it_holds(stored: np.dtype, classes: int) -> None:
+    keep = _mask(classes)
+    x = _stored(classes, keep, stored)
+    own = np.dtype("f8") if stored.kind == "i" else stored.newbyteorder("=")
+    for result in (None, *FLOATS):
+        dtype = result or own
+        wide = x.astype(computed_in(own, dtype))
+        for function in FUNCTIONS.values():
+            wanted = rounded(function(wide, axis=-1, where=keep), dtype)
+            _assert_same_bits(function(x, axis=-1, where=keep, dtype=result), wanted)
+            columns = function(x.T, axis=0, where=keep.T, dtype=result)
+            _assert_same_bits(np.ascontiguousarray(columns.T), wanted)
+            out = _strided(np.zeros_like(wanted))
+            assert function(x, axis=-1, where=keep, dtype=result, out=out) is out
+            _assert_same_bits(np.ascontiguousarray(out), wanted)
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("half", [*HALVES, np.dtype(">f2")], ids=str)
+@pytest.mark.parametrize("name", MAPS)
+def test_halves_are_masked_in_place(half: np.dtype, classes: int, name: str) -> None:
+    keep = _mask(classes)
+    x = _stored(classes, keep, half)
+    wanted = FUNCTIONS[name](x, axis=-1, where=keep)
+    assert (wanted[~keep] == EXCLUDED[name]).all()
+    for layout in LAYOUTS.values():
+        out = layout(x.copy())
+        assert FUNCTIONS[name](out, axis=-1, where=keep, out=out) is out
+        np.testing.assert_array_equal(out, wanted)
 
 
 # --- out ----------------------------------------------------------------------------------------

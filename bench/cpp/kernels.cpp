@@ -101,6 +101,7 @@ void softmax(benchmark::State& state, const KernelTable& table) {
   const auto stream = [&](T* data) {
     Stream s;
     s.data = reinterpret_cast<char*>(data);
+    s.format = {sizeof(T) == 4 ? Element::float32 : Element::float64, ByteOrder::native};
     s.class_stride = sizeof(T);
     s.row_stride[0] = classes * s.class_stride;
     return s;

@@ -12,39 +12,17 @@ void import_numpy() { numpy = &NumpyApi::get(); }
 
 namespace {
 
-constexpr int half_type = 23;  // NPY_HALF
-
-const py::detail::PyArrayDescr_Proxy* descriptor(py::handle array) {
-  return reinterpret_cast<const py::detail::PyArrayDescr_Proxy*>(proxy(array)->descr);
-}
-
 bool is_aligned(py::handle array) {
   return (proxy(array)->flags & NumpyApi::NPY_ARRAY_ALIGNED_) != 0;
 }
 
-Array as_array(py::object object, Dtype dtype) {
-  const View view = view_of(object);
-  return {std::move(object), view, dtype};
-}
-
 }  // namespace
 
-int type_number(py::handle array) { return descriptor(array)->type_num; }
-
-bool is_native(py::handle array) {
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-  constexpr char foreign = '<';
-#else
-  constexpr char foreign = '>';
-#endif
-  return descriptor(array)->byteorder != foreign;
-}
+int type_number(py::handle array) { return dtype_proxy(proxy(array)->descr)->type_num; }
 
 std::string dtype_text(py::handle array) {
   return std::string(py::str(py::handle(proxy(array)->descr)));
 }
-
-std::string dtype_text(Dtype dtype) { return dtype == Dtype::float32 ? "float32" : "float64"; }
 
 index_t element_count(const View& view) {
   index_t count = 1;
@@ -74,10 +52,6 @@ bool broadcast(const View& view, const index_t* shape, int ndim, View& result) {
 
 bool is_integer(int type) {
   return type >= NumpyApi::NPY_BYTE_ && type <= NumpyApi::NPY_ULONGLONG_;
-}
-
-bool is_real(int type) {
-  return (type >= NumpyApi::NPY_BOOL_ && type <= NumpyApi::NPY_DOUBLE_) || type == half_type;
 }
 
 bool is_masked_array(py::handle value) {
@@ -111,7 +85,8 @@ py::object as_ndarray(const char* function, const char* name, py::handle value) 
 }
 
 py::object cast_to(const char* function, py::handle array, int type) {
-  if (type_number(array) == type && is_aligned(array) && is_native(array))
+  if (type_number(array) == type && is_aligned(array) &&
+      byte_order(proxy(array)->descr) == ByteOrder::native)
     return py::reinterpret_borrow<py::object>(array);
   PyObject* cast =
       numpy->PyArray_FromAny_(array.ptr(), numpy->PyArray_DescrFromType_(type), 0, 0,
@@ -124,18 +99,13 @@ py::object cast_to(const char* function, py::handle array, int type) {
 
 Array acquire(const char* function, const char* name, py::handle value) {
   py::object array = as_ndarray(function, name, value);
-  const int type = type_number(array);
-  if (type == NumpyApi::NPY_FLOAT_) return as_array(cast_to(function, array, type), Dtype::float32);
-  if (type != NumpyApi::NPY_DOUBLE_ && type != NumpyApi::NPY_BOOL_ && !is_integer(type))
+  const std::optional<Format> format = format_of(proxy(array)->descr);
+  if (!format)
     fail(PyExc_TypeError, function,
          std::string(name) + " has dtype " + dtype_text(array) +
-             "; float32, float64, integers and bool are accepted");
-  return as_array(cast_to(function, array, NumpyApi::NPY_DOUBLE_), Dtype::float64);
-}
-
-Array acquire_as(const char* function, const char* name, py::handle value, Dtype dtype) {
-  Array array = acquire(function, name, value);
-  return array.dtype == dtype ? array : cast_float(function, array, dtype);
+             "; float16, bfloat16, float32, float64, integers and bool are accepted");
+  const View view = view_of(array);
+  return {std::move(array), view, *format};
 }
 
 py::object acquire_mask(const char* function, const char* name, py::handle value) {
@@ -145,21 +115,6 @@ py::object acquire_mask(const char* function, const char* name, py::handle value
          std::string(name) + " has dtype " + dtype_text(array) +
              "; an array of bool is accepted, with True for the entries to keep");
   return array;
-}
-
-Array cast_float(const char* function, const Array& array, Dtype dtype) {
-  if (dtype == Dtype::float64)
-    return as_array(cast_to(function, array.object, NumpyApi::NPY_DOUBLE_), dtype);
-  // NumPy would warn about overflow.
-  Array result = as_array(new_array(function, dtype, array.view.shape, array.view.ndim), dtype);
-  auto* to = reinterpret_cast<float*>(result.view.data);
-  const ReleaseGil release(element_count(array.view));
-  for_each_run(array.view, [&](const char* p, index_t count, index_t stride) {
-    for (index_t i = 0; i < count; ++i)
-      *to++ = static_cast<float>(*reinterpret_cast<const double*>(p + i * stride));
-    return true;
-  });
-  return result;
 }
 
 index_t checked_bytes(const index_t* shape, int ndim, index_t element_bytes) {
@@ -172,22 +127,22 @@ index_t checked_bytes(const index_t* shape, int ndim, index_t element_bytes) {
   return bytes;
 }
 
-py::object new_array(const char* function, Dtype dtype, const index_t* shape, int ndim,
-                     const int* order) {
-  if (ndim > max_dims || checked_bytes(shape, ndim, item_size(dtype)) < 0)
+py::object new_array(const char* function, const py::object& dtype, index_t item,
+                     const index_t* shape, int ndim, const int* order) {
+  if (ndim > max_dims || checked_bytes(shape, ndim, item) < 0)
     fail(PyExc_ValueError, function,
          "an array of shape " + shape_text(shape, ndim) + " is larger than can be addressed");
   index_t strides[max_dims];
   if (order != nullptr) {
-    index_t stride = item_size(dtype);
+    index_t stride = item;
     for (int i = ndim - 1; i >= 0; --i) {
       strides[order[i]] = stride;
       if (shape[order[i]] > 1) stride *= shape[order[i]];
     }
   }
-  PyObject* array = numpy->PyArray_NewFromDescr_(
-      numpy->PyArray_Type_, numpy->PyArray_DescrFromType_(type_number(dtype)), ndim, shape,
-      order != nullptr ? strides : nullptr, nullptr, 0, nullptr);
+  PyObject* array =
+      numpy->PyArray_NewFromDescr_(numpy->PyArray_Type_, dtype.inc_ref().ptr(), ndim, shape,
+                                   order != nullptr ? strides : nullptr, nullptr, 0, nullptr);
   if (array == nullptr) fail_pending(function, "no array of shape " + shape_text(shape, ndim));
   return py::reinterpret_steal<py::object>(array);
 }

@@ -6,7 +6,8 @@
 #include <memory>
 #include <new>
 
-#include "bindings/errors.hpp"
+#include "bindings/formats.hpp"
+#include "dispatch/dispatch.hpp"
 
 namespace softlane::bindings {
 
@@ -22,14 +23,7 @@ inline const ArrayProxy* proxy(py::handle array) {
 }
 
 int type_number(py::handle array);
-bool is_native(py::handle array);  // byte order
 std::string dtype_text(py::handle array);
-std::string dtype_text(Dtype dtype);
-
-inline constexpr int type_number(Dtype dtype) {
-  return dtype == Dtype::float32 ? NumpyApi::NPY_FLOAT_ : NumpyApi::NPY_DOUBLE_;
-}
-inline constexpr index_t item_size(Dtype dtype) { return dtype == Dtype::float32 ? 4 : 8; }
 
 // Elements in memory. Shape and strides (in bytes) are copies: while the GIL is released, or the
 // caller's __array__ runs, somebody may reshape the array they come from.
@@ -70,11 +64,11 @@ bool same_shape(const View& view, const index_t* shape, int ndim);
 // The view as one of `shape`, NumPy's broadcasting rules applied, in `result`. False where it has other lengths.
 bool broadcast(const View& view, const index_t* shape, int ndim, View& result);
 
-// An aligned array in native byte order, kept alive.
+// An array that the kernels can read as it is, kept alive.
 struct Array {
   py::object object;
   View view;
-  Dtype dtype = Dtype::float64;
+  Format format;
   explicit operator bool() const { return static_cast<bool>(object); }
 };
 
@@ -84,28 +78,20 @@ bool is_masked_array(py::handle value);
 // np.asarray, as an instance of ndarray itself; a MaskedArray is a TypeError. Any dtype.
 py::object as_ndarray(const char* function, const char* name, py::handle value);
 
-// float32 and float64 as they are, integers and bool as float64; anything else is a TypeError.
+// Floats, integers and bool, in any byte order and alignment; anything else is a TypeError.
 Array acquire(const char* function, const char* name, py::handle value);
-
-// The same, then in the dtype asked for.
-Array acquire_as(const char* function, const char* name, py::handle value, Dtype dtype);
 
 // `array` (of any real dtype) as an aligned native array of NumPy's `type`; itself where it is that already.
 py::object cast_to(const char* function, py::handle array, int type);
 
-// A float array in another float dtype; values out of float32's range become infinite, without a warning.
-Array cast_float(const char* function, const Array& array, Dtype dtype);
-
 bool is_integer(int type);  // bool apart
-bool is_real(
-    int type);  // what a side operand in float64 accepts: integers, bool, and the floats up to float64
 
 // An array of bool; any other dtype is a TypeError.
 py::object acquire_mask(const char* function, const char* name, py::handle value);
 
 // Uninitialised. `order` names the dimensions from the outermost to the innermost in memory; null: C order.
-py::object new_array(const char* function, Dtype dtype, const index_t* shape, int ndim,
-                     const int* order = nullptr);
+py::object new_array(const char* function, const py::object& dtype, index_t item,
+                     const index_t* shape, int ndim, const int* order = nullptr);
 
 // NumPy's "K" order of these strides. False where it is C order anyway.
 bool memory_order(const index_t* shape, const index_t* strides, int ndim, int* order);
@@ -160,30 +146,34 @@ bool for_each_run(const View& view, Run&& run) {
   }
 }
 
-// The flat index, in C order, of the first element for which bad(value) holds; -1: none.
-template <class T, class Bad>
-index_t first_where(const View& view, Bad&& bad) {
+// The flat index, in C order, of the first element for which bad(value) holds, and the value; -1: none.
+struct Found {
+  index_t flat = -1;
+  double value = 0;
+};
+template <class Bad>
+Found first_where(const Array& array, Bad&& bad) {
+  const Fetch fetch = active_table().fetch;
+  Found found;
   index_t done = 0;
-  const bool none = for_each_run(view, [&](const char* p, index_t count, index_t stride) {
-    constexpr index_t chunk = 4096;  // a branch a chunk, so that the loop inside is vectors
+  for_each_run(array.view, [&](const char* p, index_t count, index_t stride) {
+    constexpr int chunk = 1024;  // a branch a chunk, so that the loop inside is vectors
+    double scratch[chunk];
     for (index_t begin = 0; begin < count; begin += chunk) {
-      const index_t end = count - begin < chunk ? count : begin + chunk;
+      const int n = static_cast<int>(count - begin < chunk ? count - begin : chunk);
+      const double* const values = fetch(p + begin * stride, stride, array.format, n, scratch);
       bool any = false;
-      if (stride == static_cast<index_t>(sizeof(T)))
-        for (index_t i = begin; i < end; ++i) any |= bad(reinterpret_cast<const T*>(p)[i]);
-      else
-        for (index_t i = begin; i < end; ++i)
-          any |= bad(*reinterpret_cast<const T*>(p + i * stride));
+      for (int i = 0; i < n; ++i) any |= bad(values[i]);
       if (!any) continue;
-      index_t i = begin;
-      while (!bad(*reinterpret_cast<const T*>(p + i * stride))) ++i;
-      done += i;
+      int i = 0;
+      while (i < n - 1 && !bad(values[i])) ++i;
+      found = {done + begin + i, values[i]};
       return false;
     }
     done += count;
     return true;
   });
-  return none ? -1 : done;
+  return found;
 }
 
 // Lets other Python threads run, where there is enough to do (NumPy's own threshold).

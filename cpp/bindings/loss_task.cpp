@@ -9,13 +9,13 @@ namespace {
 // Weights and damping compute in float64, whatever the dtype of logits.
 Array acquire_reals(const char* function, const char* name, py::handle value) {
   const py::object array = as_ndarray(function, name, value);
-  if (!is_real(type_number(array)))
+  if (!format_of(proxy(array)->descr))
     fail(PyExc_TypeError, function,
          std::string(name) + " has dtype " + dtype_text(array) +
              "; real numbers up to float64 are accepted");
   py::object reals = cast_to(function, array, NumpyApi::NPY_DOUBLE_);
   const View view = view_of(reals);
-  return {std::move(reals), view, Dtype::float64};
+  return {std::move(reals), view, {Element::float64, ByteOrder::native}};
 }
 
 }  // namespace
@@ -38,9 +38,9 @@ void LossTask::parse(const LossArguments& arguments, TargetRequired required) {
 }
 
 void LossTask::parse_vector(const char* name, py::handle value) {
-  // In logits' dtype, for the result has it: a float64 vector beside float32 logits is rounded first.
+  // Read in the dtype that logits compute in: a float64 vector beside float32 logits is rounded first.
   vector_name_ = name;
-  vector = acquire_as(function, name, value, logits.dtype);
+  vector = acquire(function, name, value);
 }
 
 void LossTask::parse_damping(py::handle value) {
@@ -65,9 +65,9 @@ void LossTask::parse_target(py::handle value, TargetRequired required) {
     const int native = unsigned_labels_ ? static_cast<int>(NumpyApi::NPY_UINT64_)
                                         : static_cast<int>(NumpyApi::NPY_INT64_);
     target_array_ = cast_to(function, target_array_, native);
-  } else if (type == NumpyApi::NPY_FLOAT_ || type == NumpyApi::NPY_DOUBLE_) {
+  } else if (const std::optional<Format> format = format_of(proxy(target_array_)->descr);
+             format && is_float(format->element)) {
     target_ = Target::probabilities;
-    target_array_ = cast_to(function, target_array_, type);
     // NumPy makes an empty list float64; as labels of no rows it says what it means.
     if (!is_array(value) && element_count(view_of(target_array_)) == 0 &&
         proxy(target_array_)->nd < std::max(1, logits.view.ndim)) {
@@ -77,7 +77,8 @@ void LossTask::parse_target(py::handle value, TargetRequired required) {
   } else {
     fail(PyExc_TypeError, function,
          "target has dtype " + dtype_text(target_array_) +
-             "; pass integer class labels, or class probabilities as float32 or float64");
+             "; pass integer class labels, or class probabilities as float16, bfloat16, float32 or "
+             "float64");
   }
 }
 

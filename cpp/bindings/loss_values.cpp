@@ -10,25 +10,18 @@ namespace softlane::bindings {
 
 namespace {
 
-template <class T, class Bad>
-void check_all(const char* function, const char* name, const View& view, const char* accepted,
+template <class Bad>
+void check_all(const char* function, const char* name, const Array& array, const char* accepted,
                Bad bad) {
-  index_t flat = -1;
+  Found found;
   {
-    const ReleaseGil release(element_count(view));
-    flat = first_where<T>(view, bad);
+    const ReleaseGil release(element_count(array.view));
+    found = first_where(array, bad);
   }
-  if (flat < 0) return;
-  T value = 0;
-  index_t skip = flat;
-  for_each_run(view, [&](const char* p, index_t count, index_t stride) {
-    if (skip < count) value = *reinterpret_cast<const T*>(p + skip * stride);
-    skip -= count;
-    return skip >= 0;
-  });
+  if (found.flat < 0) return;
   fail(PyExc_ValueError, function,
-       element_text(name, flat, view.shape, view.ndim) + " is " +
-           number_text(static_cast<double>(value)) + ", but must be " + accepted);
+       element_text(name, found.flat, array.view.shape, array.view.ndim) + " is " +
+           number_text(found.value) + ", but must be " + accepted);
 }
 
 bool not_a_weight(double value) {
@@ -90,15 +83,14 @@ void LossTask::settle_weight() {
     fail(PyExc_ValueError, function,
          "weight has shape " + shape_text(weight_.view.shape, weight_.view.ndim) +
              "; one number a class is needed, shape " + shape_text(&axes.classes, 1));
-  check_all<double>(function, "weight", weight_.view, "finite and >= 0", not_a_weight);
+  check_all(function, "weight", weight_, "finite and >= 0", not_a_weight);
   buffers_.weight = allocate<double>(function, axes.classes);
   copy_out(weight_.view, buffers_.weight.get());
 }
 
 void LossTask::settle_sample_weight() {
   if (!sample_weight_) return;
-  check_all<double>(function, "sample_weight", sample_weight_.view, "finite and >= 0",
-                    not_a_weight);
+  check_all(function, "sample_weight", sample_weight_, "finite and >= 0", not_a_weight);
   buffers_.row_scale = allocate<double>(function, axes.rows);
   broadcast_out(function, "sample_weight", sample_weight_.view, axes.row_shape, axes.row_dims,
                 buffers_.row_scale.get());
@@ -163,22 +155,14 @@ void LossTask::settle_labels() {
 }
 
 void LossTask::settle_probabilities() {
-  // In the caller's own dtype: -1e-60 is negative, and would be -0 as float32.
-  const View view = view_of(target_array_);
-  constexpr const char* accepted = ">= 0 for a class probability";
-  const bool narrow = type_number(target_array_) == NumpyApi::NPY_FLOAT_;
-  if (narrow)
-    check_all<float>(function, "target", view, accepted, [](float p) { return !(p >= 0); });
-  else
-    check_all<double>(function, "target", view, accepted, [](double p) { return !(p >= 0); });
-  // The result has logits' dtype, so probabilities are brought to it.
-  probabilities = {target_array_, view, narrow ? Dtype::float32 : Dtype::float64};
-  if (probabilities.dtype != logits.dtype)
-    probabilities = cast_float(function, probabilities, logits.dtype);
+  probabilities = acquire(function, "target", target_array_);
+  // As float64, not in logits' dtype: -1e-60 is negative, and would be -0 as float32.
+  check_all(function, "target", probabilities, ">= 0 for a class probability",
+            [](double p) { return !(p >= 0); });
 }
 
 void LossTask::settle_damping() {
-  check_all<double>(function, "damping", damping_.view, "finite and > 0", not_a_damping);
+  check_all(function, "damping", damping_, "finite and > 0", not_a_damping);
   index_t shape[max_dims];
   const int ndim = axes.lead_dims + axes.row_dims;
   for (int d = 0; d < axes.lead_dims; ++d) shape[d] = axes.lead_shape[d];
@@ -217,11 +201,13 @@ void LossTask::repeat_over_lead() {
 }
 
 void LossTask::loss_result(const char* name, py::handle given) {
+  // Three digits are too few for a loss.
+  const Element loss = is_half(logits.format.element) ? Element::float32 : result_element();
   if (reduction == Reduction::none) {
-    result_of_rows(0, name, given, false);
+    result_of_rows(0, name, given, false, loss);
     return;
   }
-  out[0].prepare(function, name, given, logits.dtype, nullptr, 0, nullptr);
+  out[0].prepare(function, name, given, loss, nullptr, 0, nullptr);
   buffers_.row_loss = allocate<double>(function, axes.rows);
   call.row_loss = buffers_.row_loss.get();
   rows_in_order = true;
@@ -230,7 +216,7 @@ void LossTask::loss_result(const char* name, py::handle given) {
 void LossTask::write_reduced_loss() {
   if (reduction == Reduction::none) return;
   const double sum = axes.rows == 0 ? 0.0 : ordered_sum(call.row_loss, axes.rows);
-  out[0].write(function, reduction == Reduction::sum ? sum : sum / denominator_);
+  out[0].fill(reduction == Reduction::sum ? sum : sum / denominator_);
 }
 
 }  // namespace softlane::bindings

@@ -11,9 +11,10 @@ namespace {
 enum class Sign : std::uint8_t { plus, minus };
 
 py::object map(const char* name, Operation operation, Sign sign, handle x, handle axis,
-               handle temperature, handle where, handle out) {
+               handle temperature, handle where, handle dtype, handle out) {
   Task task(name, operation);
   task.call.negate = sign == Sign::minus;
+  task.dtype = parse_dtype(name, dtype);
   task.call.temperature = parse_temperature(name, temperature);
   const AxisArgument axes = parse_axis(name, axis);
   task.logits = acquire(name, "x", x);
@@ -26,9 +27,10 @@ py::object map(const char* name, Operation operation, Sign sign, handle x, handl
 
 py::object reduce(const char* name, const char* input, Operation operation, Sign sign,
                   double temperature, double entropy_base, handle x, handle axis, handle keepdims,
-                  handle where, handle out) {
+                  handle where, handle dtype, handle out) {
   Task task(name, operation);
   task.call.negate = sign == Sign::minus;
+  task.dtype = parse_dtype(name, dtype);
   task.call.temperature = temperature;
   task.call.entropy_base = entropy_base;
   const bool keep = parse_flag(keepdims);
@@ -36,7 +38,7 @@ py::object reduce(const char* name, const char* input, Operation operation, Sign
   task.logits = acquire(name, input, x);
   task.keep(where, input);
   task.axes = split(name, axes, task.logits.view);
-  task.result_of_rows(0, "out", out, keep);
+  task.result_of_rows(0, "out", out, keep, task.result_element());
   task.execute();
   return task.finish();
 }
@@ -47,13 +49,13 @@ bool is_weak(handle value) {
          PyBool_Check(value.ptr());
 }
 
-// Both in the wider of their dtypes.
-void promote(const char* name, Array& x, bool x_weak, Array& b, bool b_weak) {
-  if (x.dtype == b.dtype) return;
-  Dtype dtype = Dtype::float64;
-  if (x_weak != b_weak) dtype = x_weak ? b.dtype : x.dtype;
-  Array& other = x.dtype == dtype ? b : x;
-  other = cast_float(name, other, dtype);
+// What x and b count as together: the wider of their formats, which for the two halves is neither.
+Element promote(const Array& x, bool x_weak, const Array& b, bool b_weak) {
+  const Element of_x = result_of(x.format.element), of_b = result_of(b.format.element);
+  if (x_weak != b_weak) return x_weak ? of_b : of_x;
+  if (of_x == of_b) return of_x;
+  return std::max(computed_in(of_x), computed_in(of_b)) == Dtype::float32 ? Element::float32
+                                                                          : Element::float64;
 }
 
 // Both as views of the shape that they broadcast to.
@@ -72,7 +74,8 @@ void broadcast_together(const char* name, Array& x, Array& b) {
   View wide_x, wide_b;
   if (!broadcast(x.view, shape, ndim, wide_x) || !broadcast(b.view, shape, ndim, wide_b))
     fail(PyExc_ValueError, name, texts() + ", which do not broadcast against each other");
-  if (checked_bytes(shape, ndim, item_size(x.dtype)) < 0)
+  const index_t item = std::max(item_size(x.format.element), item_size(b.format.element));
+  if (checked_bytes(shape, ndim, item) < 0)
     fail(PyExc_ValueError, name, texts() + "; together they are larger than can be addressed");
   x.view = wide_x;
   b.view = wide_b;
@@ -80,36 +83,41 @@ void broadcast_together(const char* name, Array& x, Array& b) {
 
 }  // namespace
 
-py::object softmax(handle x, handle axis, handle temperature, handle where, handle out) {
-  return map("softmax", Operation::softmax, Sign::plus, x, axis, temperature, where, out);
+py::object softmax(handle x, handle axis, handle temperature, handle where, handle dtype,
+                   handle out) {
+  return map("softmax", Operation::softmax, Sign::plus, x, axis, temperature, where, dtype, out);
 }
 
-py::object log_softmax(handle x, handle axis, handle temperature, handle where, handle out) {
-  return map("log_softmax", Operation::log_softmax, Sign::plus, x, axis, temperature, where, out);
+py::object log_softmax(handle x, handle axis, handle temperature, handle where, handle dtype,
+                       handle out) {
+  return map("log_softmax", Operation::log_softmax, Sign::plus, x, axis, temperature, where, dtype,
+             out);
 }
 
-py::object softmin(handle x, handle axis, handle temperature, handle where, handle out) {
-  return map("softmin", Operation::softmax, Sign::minus, x, axis, temperature, where, out);
+py::object softmin(handle x, handle axis, handle temperature, handle where, handle dtype,
+                   handle out) {
+  return map("softmin", Operation::softmax, Sign::minus, x, axis, temperature, where, dtype, out);
 }
 
 py::object logsumexp(handle x, handle axis, handle b, handle keepdims, handle return_sign,
-                     handle where, handle out) {
+                     handle where, handle dtype, handle out) {
   const char* const name = "logsumexp";
   Task task(name, b.is_none() ? Operation::logsumexp : Operation::signed_sum);
+  task.dtype = parse_dtype(name, dtype);
   const bool keep = parse_flag(keepdims), with_sign = parse_flag(return_sign);
   const OutPair given = with_sign ? parse_out_pair(name, out) : OutPair{out, handle()};
   const AxisArgument axes = parse_axis(name, axis);
   task.logits = acquire(name, "x", x);
   if (!b.is_none()) {
     task.factors = acquire(name, "b", b);
-    promote(name, task.logits, is_weak(x), task.factors, is_weak(b));
+    task.promoted = promote(task.logits, is_weak(x), task.factors, is_weak(b));
     broadcast_together(name, task.logits, task.factors);
   }
   task.keep(where, b.is_none() ? "x" : "x and b together");
   task.axes = split(name, axes, task.logits.view);
-  task.result_of_rows(0, with_sign ? "out[0]" : "out", given.first, keep);
+  task.result_of_rows(0, with_sign ? "out[0]" : "out", given.first, keep, task.result_element());
   if (with_sign) {
-    task.result_of_rows(1, "out[1]", given.second, keep);
+    task.result_of_rows(1, "out[1]", given.second, keep, task.result_element());
     check_apart(name, task.out[0], task.out[1]);
   }
   task.execute();
@@ -117,25 +125,25 @@ py::object logsumexp(handle x, handle axis, handle b, handle keepdims, handle re
 }
 
 py::object smooth_max(handle x, handle axis, handle temperature, handle keepdims, handle where,
-                      handle out) {
+                      handle dtype, handle out) {
   const double t = parse_temperature("smooth_max", temperature);
   return reduce("smooth_max", "x", Operation::logsumexp, Sign::plus, t, 0.0, x, axis, keepdims,
-                where, out);
+                where, dtype, out);
 }
 
 py::object smooth_min(handle x, handle axis, handle temperature, handle keepdims, handle where,
-                      handle out) {
+                      handle dtype, handle out) {
   const double t = parse_temperature("smooth_min", temperature);
   return reduce("smooth_min", "x", Operation::logsumexp, Sign::minus, t, 0.0, x, axis, keepdims,
-                where, out);
+                where, dtype, out);
 }
 
 py::object entropy(handle x, handle axis, handle temperature, handle base, handle keepdims,
-                   handle where, handle out) {
+                   handle where, handle dtype, handle out) {
   const double t = parse_temperature("entropy", temperature);
   const double base_value = parse_entropy_base("entropy", base);
   return reduce("entropy", "logits", Operation::entropy, Sign::plus, t, base_value, x, axis,
-                keepdims, where, out);
+                keepdims, where, dtype, out);
 }
 
 }  // namespace softlane::bindings

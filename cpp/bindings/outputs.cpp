@@ -3,7 +3,6 @@
 #include <pybind11/gil_safe_call_once.h>
 
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 namespace softlane::bindings {
@@ -83,10 +82,10 @@ bool share_memory(py::handle first, py::handle second) {
   return answer != Py_False;
 }
 
-void Output::prepare(const char* function, const char* name, py::handle given, Dtype dtype,
+void Output::prepare(const char* function, const char* name, py::handle given, Element element,
                      const index_t* shape, int ndim, const index_t* like_strides) {
   prepared_ = true;
-  dtype_ = dtype;
+  format_ = {element, ByteOrder::native};
   if (given.is_none()) {
     if (ndim == 0) {
       view_ = {cell_, 0, nullptr, nullptr};
@@ -95,7 +94,8 @@ void Output::prepare(const char* function, const char* name, py::handle given, D
     int order[max_dims];
     const bool ordered =
         ndim > 1 && like_strides != nullptr && memory_order(shape, like_strides, ndim, order);
-    array_ = new_array(function, dtype, shape, ndim, ordered ? order : nullptr);
+    array_ = new_array(function, dtype_of(element), item_size(element), shape, ndim,
+                       ordered ? order : nullptr);
     view_ = view_of(array_);
     return;
   }
@@ -120,43 +120,40 @@ void Output::prepare(const char* function, const char* name, py::handle given, D
     fail(PyExc_ValueError, function,
          label + " has shape " + shape_text(view_.shape, view_.ndim) +
              ", but the result has shape " + shape_text(shape, ndim));
-  if (type_number(array_) != type_number(dtype))
+  const std::optional<Format> format = format_of(proxy(array_)->descr);
+  if (!format || format->element != element)
     fail(PyExc_TypeError, function,
          label + " has dtype " + dtype_text(array_) + ", but the result has dtype " +
-             dtype_text(dtype));
-  const int flags = proxy(array_)->flags;
-  if ((flags & NumpyApi::NPY_ARRAY_WRITEABLE_) == 0)
+             name_of(element));
+  format_ = *format;
+  if ((proxy(array_)->flags & NumpyApi::NPY_ARRAY_WRITEABLE_) == 0)
     fail(PyExc_ValueError, function,
          label + " is read-only, but the result is to be written to it");
-  if (overlaps_itself(view_, item_size(dtype)))
+  if (overlaps_itself(view_, item_size(element)))
     fail(PyExc_ValueError, function,
          label + " has elements that share memory with each other (strides " +
              shape_text(view_.strides, view_.ndim) + "); an array of its own is needed");
-  reachable_ = (flags & NumpyApi::NPY_ARRAY_ALIGNED_) != 0 && is_native(array_);
-}
-
-void Output::use_buffer(const char* function, const int* order) {
-  buffer_ = new_array(function, dtype_, view_.shape, view_.ndim, order);
-  view_ = view_of(buffer_);
 }
 
 void Output::bind_to(const char* function, Stream& stream, const Axes& axes, Layout layout) {
-  const index_t item = item_size(dtype_);
-  if (reachable_ && bind(stream, view_, axes, layout, item)) return;
+  const index_t item = item_size(format_.element);
+  stream.format = format_;
+  if (bind(stream, view_, axes, layout, item)) return;
+  // Classes alone can fail to be one run.
   int order[max_dims];
-  if (layout == Layout::classes) classes_last(axes, view_.ndim, order);
-  use_buffer(function, layout == Layout::classes ? order : nullptr);
+  classes_last(axes, view_.ndim, order);
+  buffer_ = new_array(function, dtype_of(format_.element), item, view_.shape, view_.ndim, order);
+  view_ = view_of(buffer_);
+  format_.order = ByteOrder::native;
+  stream.format = format_;
   bind(stream, view_, axes, layout, item);
 }
 
-void Output::write(const char* function, double value) {
-  if (!reachable_) use_buffer(function, nullptr);
-  if (dtype_ == Dtype::float32) {
-    const auto narrow = static_cast<float>(value);
-    std::memcpy(view_.data, &narrow, sizeof narrow);
-  } else {
-    std::memcpy(view_.data, &value, sizeof value);
-  }
+void Output::fill(double value) {
+  for_each_run(view_, [&](char* p, index_t count, index_t stride) {
+    active_table().fill(p, stride, format_, count, value);
+    return true;
+  });
 }
 
 py::object Output::finish(const char* function) {
@@ -164,8 +161,7 @@ py::object Output::finish(const char* function) {
     fail_pending(function, "the result could not be copied");
   if (given_) return std::move(given_);
   if (array_) return std::move(array_);
-  const py::object descriptor =
-      py::reinterpret_steal<py::object>(numpy->PyArray_DescrFromType_(type_number(dtype_)));
+  const py::object descriptor = dtype_of(format_.element);
   PyObject* scalar = numpy->PyArray_Scalar_(cell_, descriptor.ptr(), nullptr);
   if (scalar == nullptr) throw py::error_already_set();
   return py::reinterpret_steal<py::object>(scalar);

@@ -13,14 +13,14 @@ class Output {
 
   // `given`: None or the caller's array, which is checked here. A new array has the memory order
   // of `like_strides` (null: C order).
-  void prepare(const char* function, const char* name, py::handle given, Dtype dtype,
+  void prepare(const char* function, const char* name, py::handle given, Element element,
                const index_t* shape, int ndim, const index_t* like_strides);
 
-  // Where the kernels write: the result itself or, where they cannot, a temporary.
+  // Where the kernels write: the result itself or, where its classes are not one run, a temporary.
   void bind_to(const char* function, Stream& stream, const Axes& axes, Layout layout);
 
-  // For a 0-d result that is computed here.
-  void write(const char* function, double value);
+  // For a result that is computed here.
+  void fill(double value);
 
   // Copies a temporary back and gives what the caller gets.
   py::object finish(const char* function);
@@ -31,13 +31,11 @@ class Output {
   bool exposed() const { return given() && !buffer_; }
   py::handle array() const { return array_; }
   const View& view() const { return view_; }
+  index_t item() const { return item_size(format_.element); }
 
  private:
-  void use_buffer(const char* function, const int* order);
-
   bool prepared_ = false;
-  bool reachable_ = true;  // aligned and in native byte order
-  Dtype dtype_ = Dtype::float64;
+  Format format_;
   py::object given_;   // the very object the caller passed
   py::object array_;   // the result, as an instance of ndarray itself
   py::object buffer_;  // the temporary

@@ -1,5 +1,6 @@
 #include "bindings/task.hpp"
 
+#include <algorithm>
 #include <limits>
 
 #include "parallel/parallel.hpp"
@@ -12,31 +13,22 @@ namespace {
 void make_copy(const char* function, Array& array, const Axes& axes) {
   int order[max_dims];
   classes_last(axes, array.view.ndim, order);
-  py::object copy = new_array(function, array.dtype, array.view.shape, array.view.ndim, order);
+  const auto dtype = py::reinterpret_borrow<py::object>(proxy(array.object)->descr);
+  py::object copy = new_array(function, dtype, item_size(array.format.element), array.view.shape,
+                              array.view.ndim, order);
   if (numpy->PyArray_CopyInto_(copy.ptr(), array.object.ptr()) < 0)
     fail_pending(function, "an input could not be copied");
   array.object = std::move(copy);
   array.view = view_of(array.object);
 }
 
-// Is `array` element for element where `out` is? Their shapes and dtypes are the same.
-bool coincide(const View& array, const View& out) {
-  if (array.data != out.data) return false;
+// Is `array` element for element where `out` is? Their shapes are the same.
+bool coincide(const Array& input, const Output& result) {
+  const View &array = input.view, &out = result.view();
+  if (array.data != out.data || item_size(input.format.element) != result.item()) return false;
   for (int d = 0; d < array.ndim; ++d)
     if (array.shape[d] > 1 && array.strides[d] != out.strides[d]) return false;
   return true;
-}
-
-void fill(const View& view, Dtype dtype, double value) {
-  for_each_run(view, [&](char* p, index_t count, index_t stride) {
-    for (index_t i = 0; i < count; ++i) {
-      if (dtype == Dtype::float32)
-        *reinterpret_cast<float*>(p + i * stride) = static_cast<float>(value);
-      else
-        *reinterpret_cast<double*>(p + i * stride) = value;
-    }
-    return true;
-  });
 }
 
 }  // namespace
@@ -55,10 +47,11 @@ void Task::keep(py::handle where, const char* input) {
 
 void Task::result_like(int index, const char* name, py::handle given, const View& like) {
   layout[index] = Layout::classes;
-  out[index].prepare(function, name, given, logits.dtype, like.shape, like.ndim, like.strides);
+  out[index].prepare(function, name, given, result_element(), like.shape, like.ndim, like.strides);
 }
 
-void Task::result_of_rows(int index, const char* name, py::handle given, bool keepdims) {
+void Task::result_of_rows(int index, const char* name, py::handle given, bool keepdims,
+                          Element element) {
   index_t shape[max_dims], strides[max_dims];
   layout[index] = keepdims ? Layout::kept : Layout::rows;
   int ndim = 0;
@@ -74,7 +67,7 @@ void Task::result_of_rows(int index, const char* name, py::handle given, bool ke
       strides[ndim] = logits.view.strides[axes.row_dim[ndim]];
     }
   }
-  out[index].prepare(function, name, given, logits.dtype, shape, ndim, strides);
+  out[index].prepare(function, name, given, element, shape, ndim, strides);
 }
 
 void Task::result_of_matrices(const char* name, py::handle given) {
@@ -84,7 +77,7 @@ void Task::result_of_matrices(const char* name, py::handle given) {
   shape[ndim++] = axes.classes;
   shape[ndim++] = axes.classes;
   layout[0] = Layout::hessian;
-  out[0].prepare(function, name, given, logits.dtype, shape, ndim, nullptr);
+  out[0].prepare(function, name, given, result_element(), shape, ndim, nullptr);
 }
 
 void check_apart(const char* function, const Output& first, const Output& second) {
@@ -99,8 +92,7 @@ void Task::separate() {
     const py::handle result = out[i].array();
     if (share_memory(logits.object, result)) {
       // Only the first result may be written where logits are read, and no element of logits may be read twice.
-      if (i == 0 && layout[0] == Layout::classes && axes.lead_dims == 0 &&
-          coincide(logits.view, out[0].view()))
+      if (i == 0 && layout[0] == Layout::classes && axes.lead_dims == 0 && coincide(logits, out[0]))
         call.in_place = true;
       else
         make_copy(function, logits, axes);
@@ -114,7 +106,8 @@ void Task::separate() {
 }
 
 void Task::bind_input(Stream& stream, Array& array, Layout input_layout) {
-  const index_t item = item_size(array.dtype);
+  const index_t item = item_size(array.format.element);
+  stream.format = array.format;
   if (bind(stream, array.view, axes, input_layout, item)) return;
   make_copy(function, array, axes);
   bind(stream, array.view, axes, input_layout, item);
@@ -152,7 +145,7 @@ void Task::bind_mask() {
 }
 
 void Task::execute() {
-  call.dtype = logits.dtype;
+  call.dtype = std::max(computed_in(input_element()), computed_in(result_element()));
   call.classes = axes.classes;
 
   Stream* streams[6];
@@ -212,9 +205,8 @@ void Task::fill_without_classes() {
     for (index_t i = 0; i < call.space.rows; ++i) call.row_loss[i] = value;
   // Results that have classes are empty.
   for (int i = 0; i < 2; ++i) {
-    if (!out[i] || call.out[i].data == nullptr) continue;
     const bool sign = logarithm && i == 1;
-    fill(out[i].view(), logits.dtype, sign ? 0 : value);
+    if (out[i] && call.out[i].data != nullptr) out[i].fill(sign ? 0 : value);
   }
 }
 

@@ -12,6 +12,11 @@ struct Task {
   Call call;
   Axes axes;
 
+  // The dtype= of the result, if one is asked for.
+  std::optional<Element> dtype;
+  // What the inputs count as together, where logits are not the only one.
+  std::optional<Element> promoted;
+
   Array logits;
   Array probabilities;
   Array vector;
@@ -25,10 +30,14 @@ struct Task {
   // Which entries of logits (named `input` to the caller) take part; None: all.
   void keep(py::handle where, const char* input);
 
+  Element input_element() const { return promoted ? *promoted : logits.format.element; }
+  Element result_element() const { return dtype ? *dtype : result_of(input_element()); }
+
   // A result of the shape of `like`, in its memory order.
   void result_like(int index, const char* name, py::handle given, const View& like);
   // A result with one element a row.
-  void result_of_rows(int index, const char* name, py::handle given, bool keepdims);
+  void result_of_rows(int index, const char* name, py::handle given, bool keepdims,
+                      Element element);
   // A result with a matrix over the classes for each row.
   void result_of_matrices(const char* name, py::handle given);
 

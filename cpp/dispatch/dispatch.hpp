@@ -20,10 +20,18 @@ struct Probes {
   Probe summarize_block;  // exp relative to the block's base, and in out[n] the sum; with block_max
 };
 
+// What the border needs of single values of any format: n of them from p, `stride` bytes apart, as
+// float64 (where they lie, or in scratch); and one value for n elements.
+using Fetch = const double* (*)(const char* p, index_t stride, Format format, int n,
+                                double* scratch) noexcept;
+using Fill = void (*)(char* p, index_t stride, Format format, index_t n, double value) noexcept;
+
 struct KernelTable {
   const char* isa;                                       // "avx512", "avx2", "neon", "scalar"
   Kernel kernel[2][static_cast<int>(Operation::count)];  // by Dtype, Operation
   Probes probes[2];                                      // by Dtype
+  Fetch fetch;
+  Fill fill;
 };
 
 // Best first; "scalar" is always the last.

@@ -30,7 +30,7 @@ struct BlockMax {
 template <class T>
 struct BlockSummary {
   T max = 0;
-  double argument = 0;  // map.argument(max)
+  double argument = 0;  // map.wide_argument(max)
   Base<T> base;
   Wide<T> top{0}, tail{0};  // relative to the base
   T rounded_top = 0;        // the maximum's term as the output has it
@@ -110,7 +110,7 @@ SOFTLANE_INLINE BlockSummary<T> summarize_block(const T* x, int n, const BlockMa
   constexpr int vectors = 16 / V::lanes;
   BlockSummary<T> s;
   s.max = top.value;
-  s.argument = map.argument(top.value);
+  s.argument = map.wide_argument(top.value);
   s.base = Base<T>(map, top.value);
   const Base<T> base = s.base;
   LaneSum<T> gaps;

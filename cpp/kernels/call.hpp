@@ -2,7 +2,7 @@
 //
 // A "row" is one run of K classes along the reduced axis; every other dimension is part of the row
 // space, which all operands share. The border (cpp/bindings) has checked everything before a Call
-// exists: shapes, dtypes, labels, alignment, overlap. Kernels neither check, throw nor allocate.
+// exists: shapes, dtypes, labels, overlap. Kernels neither check, throw nor allocate.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,51 @@ namespace softlane {
 
 using index_t = std::ptrdiff_t;
 
+// What the kernels compute in.
 enum class Dtype : std::uint8_t { float32, float64 };
+
+// What operands are in memory. Inputs may be any of these, results one of the four floats.
+enum class Element : std::uint8_t {
+  float32,
+  float64,
+  float16,
+  bfloat16,
+  boolean,
+  int8,
+  int16,
+  int32,
+  int64,
+  uint8,
+  uint16,
+  uint32,
+  uint64
+};
+inline constexpr index_t item_size(Element element) {
+  switch (element) {
+    case Element::boolean:
+    case Element::int8:
+    case Element::uint8:
+      return 1;
+    case Element::float16:
+    case Element::bfloat16:
+    case Element::int16:
+    case Element::uint16:
+      return 2;
+    case Element::float32:
+    case Element::int32:
+    case Element::uint32:
+      return 4;
+    default:
+      return 8;
+  }
+}
+
+enum class ByteOrder : std::uint8_t { native, swapped };
+
+struct Format {
+  Element element = Element::float32;
+  ByteOrder order = ByteOrder::native;
+};
 
 enum class Operation : std::uint8_t {
   softmax,
@@ -46,6 +90,7 @@ struct RowSpace {
 // data == nullptr: the operand is absent. Only the first RowSpace::ndim row strides are set.
 struct Stream {
   char* data = nullptr;
+  Format format;
   index_t class_stride = 0;
   index_t second_class_stride = 0;  // of the Hessian's first class dimension; else unused
   index_t row_stride[max_dims];
@@ -53,7 +98,7 @@ struct Stream {
 
 struct Call {
   Operation operation;
-  Dtype dtype;  // of logits, probabilities, vector and outputs alike
+  Dtype dtype;  // whatever the operands' formats: each element is read into it and written from it
   index_t classes = 0;
   RowSpace space;
 
@@ -92,12 +137,31 @@ struct Call {
   bool in_place = false;
 };
 
-// Scratch of one thread: three blocks, the blocks' exponents, and for the Hessian two rows (the
-// probabilities, and what their rounding lost) beside its K rows of output.
-inline std::size_t scratch_bytes(const Call& call) {
+// Scratch of one thread for rows one by one: three blocks, the blocks' exponents, and for the Hessian
+// two rows (the probabilities, and what their rounding lost) beside its K rows of output.
+inline std::size_t row_scratch_bytes(const Call& call) {
   const std::size_t classes = static_cast<std::size_t>(call.classes);
   const std::size_t row = call.operation == Operation::cross_entropy_hessian ? 2 * classes : 0;
-  return (3 * 1024 + classes / 1024 + 1 + row) * sizeof(double);
+  return ((3 * 1024 + classes / 1024 + 1 + row) * sizeof(double) + 63) / 64 * 64;
+}
+
+// Rows of more classes than this do not pass through panels (kernels/across.hpp).
+inline constexpr index_t most_panel_classes = 256;
+
+// One vector a class, of up to 64 bytes and 16 elements.
+inline std::size_t panel_bytes(const Call& call) {
+  if (call.classes > most_panel_classes) return 0;
+  return (static_cast<std::size_t>(call.classes) + 15) / 16 * 16 * 64;
+}
+
+// Groups of rows that take each step together.
+inline constexpr int most_batch = 4;
+inline int group_batch(const Call& call) { return call.classes <= 32 ? most_batch : 1; }
+
+// Scratch of one thread: the above, a buffer of rows, and two panels for each group of a batch.
+inline std::size_t scratch_bytes(const Call& call) {
+  const auto panels = static_cast<std::size_t>(1 + 2 * group_batch(call));
+  return row_scratch_bytes(call) + panels * panel_bytes(call);
 }
 
 }  // namespace softlane

@@ -15,7 +15,8 @@ inline double block_factor(index_t classes, const RowSummary<T>& s, const Scratc
 }
 
 template <class T>
-void cross_entropy_hessian(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+void cross_entropy_hessian_rows(const Call& call, index_t begin, index_t end,
+                                void* memory) noexcept {
   using V = Vec<T>;
   const Scratch<T> scratch(memory, call.classes);
   CrossEntropyRow<T> row(call, scratch, Terms::scratch);
@@ -34,13 +35,15 @@ void cross_entropy_hessian(const Call& call, index_t begin, index_t end, void* m
     // In two parts: the entries multiply two probabilities, each of which may be off by nearly 2 ULP
     // when rounded, and by half of that before.
     T* const low = scratch.row + classes;
-    each_block(classes, p, s, scratch, probability, [&](index_t k0, int n, T* e, auto move) {
-      each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
-        V lost;
-        part.store(probability(move(part.load(e + k)), lost), e + k);
-        part.store(lost, low + k0 + k);
-      });
-    });
+    const Row<T> x = cursor.of<T>(call.logits);
+    each_block(row.summarizer(), x, p, s, scratch, probability,
+               [&](index_t k0, int n, T* e, auto move) {
+                 each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
+                   V lost;
+                   part.store(probability(move(part.load(e + k)), lost), e + k);
+                   part.store(lost, low + k0 + k);
+                 });
+               });
     const Factor<T> c(row.curvature());
     const V zero(T(0));
     for (index_t j = 0; j < classes; ++j, next()) {
@@ -69,7 +72,7 @@ void cross_entropy_hessian(const Call& call, index_t begin, index_t end, void* m
 // c p_k (w_k - sum of p_j w_j) with w = v - v_{j*}: the maximum's own term is zero, and nothing
 // cancels against it.
 template <class T>
-void cross_entropy_hvp(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+void cross_entropy_hvp_rows(const Call& call, index_t begin, index_t end, void* memory) noexcept {
   using V = Vec<T>;
   // A subnormal p has lost digits that a large w would show: small p are taken 2^boost times as
   // large, and their w as much smaller.
@@ -87,7 +90,8 @@ void cross_entropy_hvp(const Call& call, index_t begin, index_t end, void* memor
     const V origin(vector.at(s.argmax)), less(static_cast<T>(pow2(-boost)));
     const Vec<double> reciprocal(quotient(Wide<T>{pow2(boost)}, sum).value());
     LaneSum<T> means;
-    each_block(call.classes, out, s, scratch, scaled, [&](index_t k0, int n, T* e, auto) {
+    const Row<T> x = cursor.of<T>(call.logits);
+    each_block(row.summarizer(), x, out, s, scratch, scaled, [&](index_t k0, int n, T* e, auto) {
       const T* v = vector.fetch(k0, n, scratch.other);
       const Vec<double> base(block_factor(call.classes, s, scratch, k0));
       for (int k = 0; k < n; k += 16) {
@@ -104,15 +108,16 @@ void cross_entropy_hvp(const Call& call, index_t begin, index_t end, void* memor
     });
     const Wide<T> wide_mean = means.total() * pow2(-boost);
     const V mean(static_cast<T>(wide_mean.value()));
-    each_block(call.classes, out, s, scratch, scaled, [&](index_t k0, int n, T* e, auto move) {
-      const T* v = vector.fetch(k0, n, scratch.other);
-      each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
-        const V p = scaled(move(part.load(e + k))), w = (part.load(v + k) - origin) - mean;
-        const auto large = greater(p, small);
-        part.store(select(large, p * less, p) * select(large, w, w * less), e + k);
-      });
-      out.put(k0, n, e);
-    });
+    each_block(
+        row.summarizer(), x, out, s, scratch, scaled, [&](index_t k0, int n, T* e, auto move) {
+          const T* v = vector.fetch(k0, n, scratch.other);
+          each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
+            const V p = scaled(move(part.load(e + k))), w = (part.load(v + k) - origin) - mean;
+            const auto large = greater(p, small);
+            part.store(select(large, p * less, p) * select(large, w, w * less), e + k);
+          });
+          out.put(k0, n, e);
+        });
     // The maximum's own entry, whose probability is known unrounded.
     const Wide<T> top = row.curvature() * quotient(s.top, sum) * wide_mean;
     out.set(s.argmax, static_cast<T>(-top.value()));
@@ -144,11 +149,11 @@ void cross_entropy_hessian_solve(const Call& call, index_t begin, index_t end,
     const RowSummary<T>& s = row.summary();
     const D c(row.curvature().value());
     const D reciprocal(quotient(Wide<T>{1.0}, s.sum()).value());
-    const auto each_lanes = [&](auto body) {
+    const Row<T> x = cursor.of<T>(call.logits);
+    const auto each_lanes = [&](auto body, auto put) {
       for (index_t k0 = 0; k0 < call.classes; k0 += block_size) {
         const int n = block_length(call.classes, k0);
-        T* e = out.open(k0, scratch.terms);
-        if (call.classes > block_size) out.fetch(k0, n, scratch.terms);
+        T* e = row.summarizer().terms_of(x, out, s, k0, n);
         const D base(block_factor(call.classes, s, scratch, k0));
         const T* b = rhs.fetch(k0, n, scratch.other);
         for (int k = 0; k < n; k += 16) {
@@ -156,26 +161,30 @@ void cross_entropy_hessian_solve(const Call& call, index_t begin, index_t end,
           for (auto& d : p.d) d = d * base * reciprocal;
           body(p, Lanes<T>::load(b + k, n - k), e + k, n - k);
         }
-        out.put(k0, n, e);
+        put(k0, n, e);
       }
     };
     LaneSum<T> along, positive;
-    each_lanes([&](const Lanes<T>& p, const Lanes<T>& b, T*, int) {
-      for (int j = 0; j < registers; ++j) {
-        const D weight = p.d[j] / fma(c, p.d[j], damping);
-        along.add(j, weight * b.d[j]);
-        positive.add(j, weight * damping);
-      }
-    });
+    each_lanes(
+        [&](const Lanes<T>& p, const Lanes<T>& b, T*, int) {
+          for (int j = 0; j < registers; ++j) {
+            const D weight = p.d[j] / fma(c, p.d[j], damping);
+            along.add(j, weight * b.d[j]);
+            positive.add(j, weight * damping);
+          }
+        },
+        [](index_t, int, const T*) {});
     const D a(quotient(along.total(), positive.total()).value());
-    each_lanes([&](const Lanes<T>& p, const Lanes<T>& b, T* z, int n) {
-      Lanes<T> result;
-      for (int j = 0; j < registers; ++j) {
-        const D q = c * p.d[j];
-        result.d[j] = fma(q, a, b.d[j]) / (q + damping);
-      }
-      result.store(z, n);
-    });
+    each_lanes(
+        [&](const Lanes<T>& p, const Lanes<T>& b, T* z, int n) {
+          Lanes<T> result;
+          for (int j = 0; j < registers; ++j) {
+            const D q = c * p.d[j];
+            result.d[j] = fma(q, a, b.d[j]) / (q + damping);
+          }
+          result.store(z, n);
+        },
+        [&](index_t k0, int n, const T* z) { out.put(k0, n, z); });
   });
 }
 

@@ -39,6 +39,7 @@ class CrossEntropyRow {
   T whole_row() const { return whole_row_; }
 
   const RowSummary<T>& summary() const { return summary_; }
+  const Summarizer<Gap::skip, T>& summarizer() const { return summarize_; }
   const Target<T>& target() const { return target_; }
   double row_scale() const { return scale_; }
   Wide<T> gradient_scale() const { return Wide<T>{call_.scale} * scale_; }
@@ -102,18 +103,6 @@ class CrossEntropyRow {
   double scaled_loss(Wide<T> v) const { return (v * scale_).value(); }
 };
 
-// c v for a factor c in two parts.
-template <class T>
-struct Factor {
-  Vec<T> hi, lo;
-  explicit Factor(Wide<T> c) {
-    const T h = static_cast<T>(c.hi);
-    hi = Vec<T>(h);
-    lo = Vec<T>(static_cast<T>((c.hi - static_cast<double>(h)) + c.low()));
-  }
-  Vec<T> operator()(Vec<T> v) const { return fma(hi, v, lo * v); }
-};
-
 // p (1 - p), rounded once after p.
 template <class T>
 inline Vec<T> variance(Vec<T> p) {
@@ -137,7 +126,7 @@ inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, vo
       if (call.row_loss != nullptr) {
         call.row_loss[cursor.row()] = v;
       } else if (to.loss != nullptr) {
-        set_one<T>(cursor.locate(*to.loss), v);
+        set_one<T>(cursor, *to.loss, v);
       }
     };
     if (!row.read(cursor, e_row)) {
@@ -158,7 +147,8 @@ inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, vo
     const Factor<T> curvature(c);
     const Wide<T> subtract = row.gradient_scale();
     each_block(
-        call.classes, e_row, s, scratch, probability, [&](index_t k0, int n, T* e, auto move) {
+        row.summarizer(), cursor.of<T>(call.logits), e_row, s, scratch, probability,
+        [&](index_t k0, int n, T* e, auto move) {
           if (diagonal) {
             T* h = diagonal.data == e_row.data ? e : diagonal.open(k0, scratch.other);
             each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
@@ -206,28 +196,28 @@ inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, vo
 inline const Stream* present(const Stream& s) { return s.data != nullptr ? &s : nullptr; }
 
 template <class T>
-void cross_entropy(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+void cross_entropy_rows(const Call& call, index_t begin, index_t end, void* memory) noexcept {
   fused_cross_entropy<T>(call, begin, end, memory, {present(call.out[0]), nullptr, nullptr});
 }
 template <class T>
-void cross_entropy_grad(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+void cross_entropy_grad_rows(const Call& call, index_t begin, index_t end, void* memory) noexcept {
   fused_cross_entropy<T>(call, begin, end, memory, {nullptr, present(call.out[0]), nullptr});
 }
 template <class T>
-void cross_entropy_value_and_grad(const Call& call, index_t begin, index_t end,
-                                  void* memory) noexcept {
+void cross_entropy_value_and_grad_rows(const Call& call, index_t begin, index_t end,
+                                       void* memory) noexcept {
   fused_cross_entropy<T>(call, begin, end, memory,
                          {present(call.out[0]), present(call.out[1]), nullptr});
 }
 template <class T>
-void cross_entropy_grad_and_hess_diag(const Call& call, index_t begin, index_t end,
-                                      void* memory) noexcept {
+void cross_entropy_grad_and_hess_diag_rows(const Call& call, index_t begin, index_t end,
+                                           void* memory) noexcept {
   fused_cross_entropy<T>(call, begin, end, memory,
                          {nullptr, present(call.out[0]), present(call.out[1])});
 }
 template <class T>
-void cross_entropy_hessian_diag(const Call& call, index_t begin, index_t end,
-                                void* memory) noexcept {
+void cross_entropy_hessian_diag_rows(const Call& call, index_t begin, index_t end,
+                                     void* memory) noexcept {
   fused_cross_entropy<T>(call, begin, end, memory, {nullptr, nullptr, present(call.out[0])});
 }
 

@@ -12,9 +12,8 @@ constexpr T quiet_nan() {
 }
 
 template <class T>
-inline void set_one(char* p, double v) {
-  const T t = static_cast<T>(v);
-  std::memcpy(p, &t, sizeof t);
+inline void set_one(const RowCursor& cursor, const Stream& s, double v) {
+  cursor.of<T>(s).set(0, static_cast<T>(v));
 }
 
 // row_op(cursor) for rows [begin, end).
@@ -74,14 +73,14 @@ inline void each_summary(const Call& call, index_t begin, index_t end,
 
 // body(begin, n, e, move) for every block of the row's exponentials; move(e) takes a vector of them to
 // the row's base, where `normalize` applies.
-template <class T, class Body>
-inline void each_block(index_t classes, const Row<T>& terms, const RowSummary<T>& s,
-                       const Scratch<T>& scratch, Normalizer<T>& normalize, Body body) {
+template <Gap gap, class T, class Body>
+inline void each_block(const Summarizer<gap, T>& summarize, const Row<T>& x, const Row<T>& terms,
+                       const RowSummary<T>& s, const Scratch<T>& scratch, Normalizer<T>& normalize,
+                       Body body) {
+  const index_t classes = summarize.classes();
   for (index_t begin = 0; begin < classes; begin += block_size) {
     const int n = block_length(classes, begin);
-    T* e = terms.open(begin, scratch.terms);
-    // A row of one block still lies where the summary put it.
-    if (classes > block_size) terms.fetch(begin, n, scratch.terms);
+    T* e = summarize.terms_of(x, terms, s, begin, n);
     normalize.move(block_exponent(classes, begin, s, scratch), s.base.exponent);
     if (normalize.moves()) {
       body(begin, n, e,
@@ -94,22 +93,21 @@ inline void each_block(index_t classes, const Row<T>& terms, const RowSummary<T>
 
 // A probability above a half comes from the maximum's own unrounded term: exactly 1 where nothing
 // else counts. Classes that share the maximum, beside nothing else, get equal shares of exactly 1.
+// For the block of probabilities p at k0, before a narrower output rounds them.
 template <class T>
-inline void mend_probability(const Row<T>& p, index_t classes, const RowSummary<T>& s,
-                             const Wide<T>& sum, const Normalizer<T>& normalize, T* scratch) {
-  if (s.confident()) return p.set(s.argmax, static_cast<T>(quotient(s.top, sum).value()));
+inline void mend_probabilities(T* p, index_t k0, int n, const RowSummary<T>& s, const Wide<T>& sum,
+                               const Normalizer<T>& normalize) {
+  if (s.confident()) {
+    if (s.argmax >= k0 && s.argmax < k0 + n)
+      p[s.argmax - k0] = static_cast<T>(quotient(s.top, sum).value());
+    return;
+  }
   if (s.others == 0) return;
   const Vec<T> shared = normalize(Vec<T>(s.rounded_top)), share(static_cast<T>(1 / (s.others + 1)));
-  for (index_t k0 = 0; k0 < classes; k0 += block_size) {
-    const int n = block_length(classes, k0);
-    p.fetch(k0, n, scratch);
-    T* block = p.open(k0, scratch);
-    each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
-      const Vec<T> v = part.load(block + k);
-      part.store(select(equal(v, shared), share, v), block + k);
-    });
-    p.put(k0, n, block);
-  }
+  each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
+    const Vec<T> v = part.load(p + k);
+    part.store(select(equal(v, shared), share, v), p + k);
+  });
 }
 
 // A row that has no distribution is NaN, but for the classes that were left out of it.
@@ -119,7 +117,7 @@ inline void spoil(const Row<T>& out, const Row<T>& x, index_t classes, T exclude
 }
 
 template <class T>
-void softmax(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+void softmax_rows(const Call& call, index_t begin, index_t end, void* memory) noexcept {
   const Scratch<T> scratch(memory, call.classes);
   Summarizer<Gap::skip, T> summarize(call, scratch, Terms::output);
   const auto finish = [&](const RowCursor&, const Row<T>& x, const Row<T>& p,
@@ -127,19 +125,19 @@ void softmax(const Call& call, index_t begin, index_t end, void* memory) noexcep
     if (s.kind != RowKind::regular) return spoil(p, x, call.classes, T(0));
     const Wide<T> sum = s.sum();
     Normalizer<T> normalize(sum, Wide<T>{1.0});
-    each_block(call.classes, p, s, scratch, normalize, [&](index_t k0, int n, T* e, auto move) {
+    each_block(summarize, x, p, s, scratch, normalize, [&](index_t k0, int n, T* e, auto move) {
       each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
         part.store(normalize(move(part.load(e + k))), e + k);
       });
+      mend_probabilities(e, k0, n, s, sum, normalize);
       p.put(k0, n, e);
     });
-    mend_probability(p, call.classes, s, sum, normalize, scratch.terms);
   };
   each_summary(call, begin, end, summarize, &call.out[0], finish);
 }
 
 template <class T>
-void log_softmax(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+void log_softmax_rows(const Call& call, index_t begin, index_t end, void* memory) noexcept {
   using V = Vec<T>;
   const Scratch<T> scratch(memory, call.classes);
   Summarizer<Gap::skip, T> summarize(call, scratch, Terms::scratch);
@@ -176,24 +174,21 @@ void log_softmax(const Call& call, index_t begin, index_t end, void* memory) noe
 // Could T's error reach the result's bound, which counts in ULP of max(|max|, |result|)? T is within
 // 1.1 half-ulps of 1 (each of its terms is), and the logarithm takes T / S of that; a float32 result
 // has half an ULP left for it beside its own rounding, a float64 result one.
-template <class T>
-inline bool cancels(const RowSummary<T>& s, double result, double temperature) {
+template <class T, class D, class W>
+inline auto cancels(D max, const W& tail, const W& sum, D result, D temperature) {
   constexpr double unit = sizeof(T) == 4 ? 0x1p-24 : 0x1p-53;
   constexpr double room = sizeof(T) == 4 ? 0.45 : 0.9;
-  const double max = static_cast<double>(s.max);
-  const double a = max < 0 ? -max : max, b = result < 0 ? -result : result;
-  // The exponent of the larger alone: its ULP is twice `unit` times that power of two.
-  double size = a > b ? a : b;
-  std::uint64_t bits;
-  std::memcpy(&bits, &size, sizeof bits);
-  bits &= 0x7ff0000000000000u;
-  std::memcpy(&size, &bits, sizeof bits);
-  const double share = s.tail.value() / s.sum().value();
-  return 1.1 * unit * share * temperature > room * 2 * unit * size;
+  const D zero(0.0), a = select(greater(zero, max), -max, max);
+  const D b = select(greater(zero, result), -result, result), larger = select(greater(a, b), a, b);
+  // The power of two alone: the larger's ULP is twice `unit` times that.
+  const auto normal = greater(larger, D(0x1p-1022));
+  const D size = select(normal, power_of_two(exponent(select(normal, larger, D(1.0)))), zero);
+  const D share = tail.value() / sum.value();
+  return greater(D(1.1 * unit) * share * temperature, D(room * 2 * unit) * size);
 }
 
 template <class T>
-void logsumexp(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+void logsumexp_rows(const Call& call, index_t begin, index_t end, void* memory) noexcept {
   const Scratch<T> scratch(memory, call.classes);
   Summarizer<Gap::skip, T> summarize(call, scratch, Terms::scratch);
   const double sign = call.negate ? -1 : 1;
@@ -206,19 +201,19 @@ void logsumexp(const Call& call, index_t begin, index_t end, void* memory) noexc
     double value = static_cast<double>(quiet_nan<T>());
     if (s.kind == RowKind::regular) {
       value = sign * at_temperature(s, RowConstants<T>(s).log_ratio);
-      if (cancels<T>(s, value, call.temperature)) {
+      if (cancels<T>(static_cast<double>(s.max), s.tail, s.sum(), value, call.temperature)) {
         const Wide<T> tail = summarize.refined_tail(x, s);
-        value = sign * at_temperature(s, RowConstants<T>::log1p_ratio(tail, s.top));
+        value = sign * at_temperature(s, log1p_ratio<double>(tail, s.top));
       }
     } else if (s.kind == RowKind::all_negative_infinity) {
       value = sign * -__builtin_inf();
     } else if (s.kind == RowKind::has_positive_infinity) {
       value = sign * __builtin_inf();
     }
-    set_one<T>(cursor.locate(call.out[0]), value);
+    set_one<T>(cursor, call.out[0], value);
     if (call.out[1].data != nullptr) {
       const double sum_sign = s.kind == RowKind::all_negative_infinity ? 0.0 : 1.0;
-      set_one<T>(cursor.locate(call.out[1]), s.kind == RowKind::has_nan ? value : sum_sign);
+      set_one<T>(cursor, call.out[1], s.kind == RowKind::has_nan ? value : sum_sign);
     }
   };
   each_summary(call, begin, end, summarize, nullptr, finish);
@@ -242,7 +237,7 @@ void entropy(const Call& call, index_t begin, index_t end, void* memory) noexcep
     } else if (!x.any_kept(call.classes)) {
       value = 0;  // a sum without terms
     }
-    set_one<T>(cursor.locate(call.out[0]), value);
+    set_one<T>(cursor, call.out[0], value);
   };
   each_summary(call, begin, end, summarize, nullptr, finish);
 }

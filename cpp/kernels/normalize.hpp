@@ -7,67 +7,86 @@
 namespace softlane {
 namespace SOFTLANE_ISA {
 
-// The numbers of a row that its elements are made from.
+// The numbers of a row, or of each of a vector's rows, that its elements are made from.
+template <class D, class W>
+inline Wide<double, D> log1p_ratio(const W& tail, const W& top) {
+  const W ratio = quotient(tail, top);
+  return log1p(ratio.value(), ratio.low());
+}
+
 template <class T>
 struct RowConstants {
   Wide<T> sum;             // S = e* + T
   Wide<double> log_ratio;  // log1p(T / e*): logsumexp less the maximum
 
   explicit RowConstants(const RowSummary<T>& s)
-      : sum(s.sum()), log_ratio(log1p_ratio(s.tail, s.top)) {}
+      : sum(s.sum()), log_ratio(log1p_ratio<double>(s.tail, s.top)) {}
+};
 
-  static Wide<double> log1p_ratio(const Wide<T>& tail, const Wide<T>& top) {
-    const Wide<T> ratio = quotient(tail, top);
-    return log1p(ratio.value(), ratio.low());
-  }
+// A number in two parts of type T, as a vector: one number in every lane (D = double), or each
+// row's own (D = Pack<T>).
+template <class T>
+struct Factor {
+  Vec<T> hi, lo;
+  Factor() = default;
+  template <class D>
+  explicit Factor(const Wide<T, D>& c)
+      : hi(narrowed<T>(c.value())),
+        lo(narrowed<T>((c.value() - rounded<T>(c.value())) + c.low())) {}
+  // c v, rounded (almost) once
+  Vec<T> operator()(Vec<T> v) const { return fma(hi, v, lo * v); }
 };
 
 // e -> e factor / S, rounded (almost) once: the quotient is carried in two parts.
-template <class T>
+template <class T, class D = double>
 class Normalizer {
  public:
-  Normalizer(const Wide<T>& sum, Wide<T> factor) {
+  SOFTLANE_INLINE Normalizer(const Wide<T, D>& sum, Wide<T, D> factor) : power_(0.0) {
     // A factor far from 1 would make the quotient's low part subnormal: its power of two goes with
     // the blocks'.
-    double size = factor.hi < 0 ? -factor.hi : factor.hi;
-    if (size > 0x1p20 || (size > 0 && size < 0x1p-20)) {
-      int e = 0;
-      while (size >= 2 && e < 50) size *= 0.5, ++e;
-      while (size < 1 && e > -900) size *= 2, --e;
-      power_ = e;
-      factor = factor * pow2(-e);
+    const D size = select(greater(D(0.0), factor.value()), -factor.value(), factor.value());
+    const D small = select(greater(size, D(0.0)), size, D(1.0));
+    const auto extreme = greater(small, D(0x1p20)), tiny = greater(D(0x1p-20), small);
+    if (any(extreme) || any(tiny)) {
+      D e = exponent(small);
+      e = select(greater(e, D(50.0)), D(50.0), select(greater(D(-900.0), e), D(-900.0), e));
+      power_ = select(extreme, e, select(tiny, e, D(0.0)));
+      factor = factor * power_of_two(-power_);
     }
-    const Wide<T> q = quotient(factor, sum);
-    const T h = static_cast<T>(q.hi);
-    hi_ = Vec<T>(h);
-    lo_ = Vec<T>(static_cast<T>((q.hi - static_cast<double>(h)) + q.low()));
+    q_ = Factor<T>(quotient(factor, sum));
+    move(D(0.0));
   }
   // From the base of a block to the row's: by two powers of two, for one alone could be subnormal.
-  void move(T block_exponent, T row_exponent) {
-    const double d =
-        power_ + static_cast<double>(block_exponent) - static_cast<double>(row_exponent);
-    moves_ = d != 0;
+  void move(D exponents) {
+    const D d = power_ + exponents, zero(0.0);
+    moves_ = any(greater(d, zero)) || any(greater(zero, d));
+    if (!moves_) return;
     constexpr double first = sizeof(T) == 4 ? -64 : -512;
     constexpr double least = sizeof(T) == 4 ? -126 : -1022;
-    const double d1 = d < first ? first : d;
-    step1_ = Vec<T>(static_cast<T>(pow2(static_cast<int>(d1))));
-    step2_ = Vec<T>(static_cast<T>(d - d1 < least ? 0.0 : pow2(static_cast<int>(d - d1))));
+    const D d1 = select(greater(D(first), d), D(first), d), d2 = d - d1;
+    const auto lost = greater(D(least), d2);
+    step1_ = narrowed<T>(power_of_two(d1));
+    step2_ = narrowed<T>(select(lost, zero, power_of_two(select(lost, zero, d2))));
+  }
+  void move(T block_exponent, T row_exponent) {
+    move(static_cast<double>(block_exponent) - static_cast<double>(row_exponent));
   }
   bool moves() const { return moves_; }
   Vec<T> moved(Vec<T> e) const { return e * step1_ * step2_; }
-  Vec<T> operator()(Vec<T> e) const { return fma(e, hi_, e * lo_); }
+  Vec<T> operator()(Vec<T> e) const { return fma(e, q_.hi, e * q_.lo); }
   // The same, and what its rounding lost.
   Vec<T> operator()(Vec<T> e, Vec<T>& lost) const {
     const Vec<T> p = (*this)(e);
-    lost = fma(e, hi_, Vec<T>(T(0)) - p) + e * lo_;
+    lost = fma(e, q_.hi, Vec<T>(T(0)) - p) + e * q_.lo;
     return p;
   }
   // e factor / S - t
-  Vec<T> minus(Vec<T> e, Vec<T> t) const { return fma(e, hi_, fma(e, lo_, Vec<T>(T(0)) - t)); }
+  Vec<T> minus(Vec<T> e, Vec<T> t) const { return fma(e, q_.hi, fma(e, q_.lo, Vec<T>(T(0)) - t)); }
 
  private:
-  Vec<T> hi_, lo_, step1_, step2_;
-  double power_ = 0;
+  Factor<T> q_;
+  Vec<T> step1_, step2_;
+  D power_;
   bool moves_ = false;
 };
 

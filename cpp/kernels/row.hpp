@@ -1,17 +1,15 @@
 // How a kernel walks an operand: row by row, and in a row block by block, each block as contiguous
-// elements of the compute type. Contiguous operands are used where they lie; others pass through a
-// block of scratch, so that no temporary grows with the number of rows or classes.
+// elements of the compute type. Contiguous operands of that type are used where they lie; others pass
+// through a block of scratch, so that no temporary grows with the number of rows or classes.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 
-#include "kernels/call.hpp"
+#include "kernels/format.hpp"
 
 namespace softlane {
 namespace SOFTLANE_ISA {
-
-#define SOFTLANE_INLINE inline __attribute__((always_inline))
 
 inline constexpr int block_size = 1024;
 
@@ -24,14 +22,18 @@ template <class T>
 struct Row {
   char* data = nullptr;
   index_t stride = 0;
+  Format format{element_of<T>(), ByteOrder::native};
   // Which elements take part: one byte each, or null for all. The others read as `absent`.
   const char* mask = nullptr;
   index_t mask_stride = 0;
   T absent = 0;
 
   explicit operator bool() const { return data != nullptr; }
+  // Does it give back what is put there? A narrower format rounds.
+  bool lossless() const { return format.element == element_of<T>(); }
+  bool native() const { return lossless() && format.order == ByteOrder::native; }
   bool contiguous() const {
-    return stride == static_cast<index_t>(sizeof(T)) && mask == nullptr &&
+    return stride == static_cast<index_t>(sizeof(T)) && native() && mask == nullptr &&
            reinterpret_cast<std::uintptr_t>(data) % alignof(T) == 0;
   }
   bool kept(index_t k) const { return mask == nullptr || mask[k * mask_stride] != 0; }
@@ -41,18 +43,27 @@ struct Row {
     }
     return false;
   }
-  T stored(index_t k) const {
+  T at(index_t k) const {
+    if (!kept(k)) return absent;
     T v;
-    std::memcpy(&v, data + k * stride, sizeof v);
+    if (native()) {
+      std::memcpy(&v, data + k * stride, sizeof v);
+    } else {
+      read_elements(data + k * stride, stride, format, 1, &v);
+    }
     return v;
   }
-  T at(index_t k) const { return kept(k) ? stored(k) : absent; }
-  void set(index_t k, T v) const { std::memcpy(data + k * stride, &v, sizeof v); }
+  void set(index_t k, T v) const {
+    if (native()) {
+      std::memcpy(data + k * stride, &v, sizeof v);
+    } else {
+      write_elements(data + k * stride, stride, format, 1, &v);
+    }
+  }
 
   const T* fetch(index_t begin, int n, T* scratch) const {
     if (contiguous()) return reinterpret_cast<const T*>(data) + begin;
-    for (int k = 0; k < n; ++k) scratch[k] = stored(begin + k);
-    if (mask != nullptr) exclude(begin, n, scratch);
+    gather(begin, n, scratch);
     return scratch;
   }
   // Where to write a block; put() brings it home.
@@ -60,8 +71,20 @@ struct Row {
     return contiguous() ? reinterpret_cast<T*>(data) + begin : scratch;
   }
   void put(index_t begin, int n, const T* block) const {
-    if (data == nullptr || contiguous()) return;
-    for (int k = 0; k < n; ++k) set(begin + k, block[k]);
+    const bool home = reinterpret_cast<const char*>(block) == data + begin * stride;
+    if (data == nullptr || home) return;
+    write_elements(data + begin * stride, stride, format, n, block);
+  }
+  void copy_to(index_t begin, int n, T* to) const {
+    const T* from = fetch(begin, n, to);
+    if (from != to) std::memcpy(to, from, sizeof(T) * static_cast<std::size_t>(n));
+  }
+  void copy_from(index_t begin, int n, const T* from) const {
+    if (contiguous()) {
+      std::memcpy(data + begin * stride, from, sizeof(T) * static_cast<std::size_t>(n));
+    } else {
+      put(begin, n, from);
+    }
   }
   // Asks for the cache lines of n contiguous elements.
   void expect(index_t begin, index_t n) const {
@@ -73,8 +96,10 @@ struct Row {
   }
 
  private:
-  // Out of line, so that fetch() stays small where there is no mask.
-  __attribute__((noinline)) void exclude(index_t begin, int n, T* block) const {
+  // Out of line, so that fetch() stays small.
+  __attribute__((noinline)) void gather(index_t begin, int n, T* block) const {
+    read_elements(data + begin * stride, stride, format, n, block);
+    if (mask == nullptr) return;
     const char* const m = mask + begin * mask_stride;
     const index_t step = mask_stride;
     const T fill = absent;
@@ -95,33 +120,51 @@ struct Row {
 // The position in the row space, kept as an odometer so that a step costs no division.
 class RowCursor {
  public:
-  RowCursor(const RowSpace& space, index_t begin) : space_(space), row_(begin) {
+  RowCursor(const RowSpace& space, index_t begin) : space_(&space), row_(begin) {
     for (int d = space.ndim - 1; d >= 0; --d) {
       index_[d] = begin % space.shape[d];
       begin /= space.shape[d];
     }
   }
+  RowCursor() {}  // index_ stays unset: there is nothing to point to yet
+  RowCursor(const RowCursor& other) { *this = other; }
+  RowCursor& operator=(const RowCursor& other) {
+    space_ = other.space_;
+    row_ = other.row_;
+    for (int d = 0; d < space_->ndim; ++d) index_[d] = other.index_[d];
+    return *this;
+  }
   index_t row() const { return row_; }
   char* locate(const Stream& s) const {
     char* p = s.data;
-    for (int d = 0; d < space_.ndim; ++d) p += index_[d] * s.row_stride[d];
+    for (int d = 0; d < space_->ndim; ++d) p += index_[d] * s.row_stride[d];
     return p;
   }
   template <class T>
   Row<T> of(const Stream& s) const {
-    return s.data == nullptr ? Row<T>{} : Row<T>{locate(s), s.class_stride};
+    return s.data == nullptr ? Row<T>{} : Row<T>{locate(s), s.class_stride, s.format};
+  }
+  // Rows from here on that lie one stride from each other.
+  index_t run() const {
+    return space_->ndim == 0 ? 1 : space_->shape[space_->ndim - 1] - index_[space_->ndim - 1];
+  }
+  // By at most run() rows.
+  void advance(index_t rows) {
+    row_ += rows - 1;
+    if (space_->ndim > 0) index_[space_->ndim - 1] += rows - 1;
+    advance();
   }
   void advance() {
     ++row_;
-    for (int d = space_.ndim - 1; d >= 0; --d) {
-      if (++index_[d] < space_.shape[d]) return;
+    for (int d = space_->ndim - 1; d >= 0; --d) {
+      if (++index_[d] < space_->shape[d]) return;
       index_[d] = 0;
     }
   }
 
  private:
-  const RowSpace& space_;
-  index_t row_;
+  const RowSpace* space_ = nullptr;
+  index_t row_ = 0;
   index_t index_[max_dims];
 };
 

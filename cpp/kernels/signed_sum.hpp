@@ -86,15 +86,21 @@ inline double log_size(const Scaled& s, double c) {
 }
 
 template <class T>
-void signed_sum(const Call& call, index_t begin, index_t end, void*) noexcept {
+void signed_sum(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+  const Scratch<T> scratch(memory, call.classes);
   constexpr double infinity = __builtin_inf(), nan = __builtin_nan(""), ln2 = 0x1.62e42fefa39efp-1;
   const auto row = [&](const RowCursor& cursor) {
     const Row<T> x = logits_of<T>(call, cursor), b = cursor.of<T>(call.factors);
     // body(x, b) for every term; a factor of 0 leaves its term out, whatever x is.
     const auto each_term = [&](auto body) {
-      for (index_t k = 0; k < call.classes; ++k) {
-        const double factor = static_cast<double>(b.at(k));
-        if (x.kept(k) && factor != 0) body(static_cast<double>(x.stored(k)), factor);
+      for (index_t k0 = 0; k0 < call.classes; k0 += block_size) {
+        const int n = block_length(call.classes, k0);
+        const T* const v = x.fetch(k0, n, scratch.logits);
+        const T* const factor = b.fetch(k0, n, scratch.other);
+        for (int k = 0; k < n; ++k) {
+          if (x.kept(k0 + k) && factor[k] != 0)
+            body(static_cast<double>(v[k]), static_cast<double>(factor[k]));
+        }
       }
     };
     // The terms that are not finite, added as they are: 0, ±inf or NaN. 0·inf is NaN.
@@ -129,11 +135,11 @@ void signed_sum(const Call& call, index_t begin, index_t end, void*) noexcept {
     }
     sign = sign > 0 ? 1 : sign < 0 ? -1 : sign;
     if (call.out[1].data != nullptr) {
-      set_one<T>(cursor.locate(call.out[1]), sign);
+      set_one<T>(cursor, call.out[1], sign);
     } else if (sign < 0) {
       value = nan;
     }
-    set_one<T>(cursor.locate(call.out[0]), value);
+    set_one<T>(cursor, call.out[0], value);
   };
   each_row(call, begin, end, row);
 }

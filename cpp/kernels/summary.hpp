@@ -18,7 +18,7 @@ template <class T>
 struct RowSummary {
   RowKind kind = RowKind::regular;
   T max = negative_infinity<T>();  // of the mapped logits ±x
-  double argument = 0;             // map.argument(max)
+  double argument = 0;             // map.wide_argument(max)
   Base<T> base;                    // of the block that holds the maximum
   Wide<T> top{0}, tail{0}, tail_gap{0};
   T rounded_top = 0;
@@ -100,7 +100,8 @@ struct Scratch {
   }
 };
 
-// Where a row's exponentials go: to the output, which may be the logits, or nowhere that lasts.
+// Where a row's exponentials go: to the output, which may be the logits, or nowhere that lasts. An
+// output that would round them is no place for them either.
 enum class Terms : bool { scratch, output };
 
 // The summary of a row, block by block: x is read once from memory, and each block's exponentials go
@@ -115,6 +116,7 @@ class Summarizer {
         affine_(call.negate, call.temperature),
         scratch_(scratch) {}
 
+  index_t classes() const { return classes_; }
   bool direct() const { return direct_; }
   const Affine<T>& map() const { return affine_; }
 
@@ -130,7 +132,7 @@ class Summarizer {
                            const BlockMax<T>* known = nullptr) {
     RowSummary<T> s;
     affine_.shift = 0;
-    if (!overwrites_) {
+    if (!overwrites_ || !terms.lossless()) {
       if (direct_ ? blocks<true>(x, terms, Direct<T>{}, s, known)
                   : blocks<true>(x, terms, affine_, s, known)) {
         s.classify();
@@ -144,7 +146,7 @@ class Summarizer {
       s.kind = top == top && !any_nan(x) ? RowKind::has_positive_infinity : RowKind::has_nan;
       return s;
     }
-    const double z = affine_.argument(top) * affine_.beta();
+    const double z = affine_.wide_argument(top) * affine_.beta();
     const double limit = static_cast<double>(ExpRange<T>::limit);
     if (top > negative_infinity<T>() && !(z <= limit && z >= -limit)) affine_.shift = top;
     if (direct_ && affine_.shift == 0) {
@@ -155,6 +157,28 @@ class Summarizer {
     s.shift = affine_.shift;
     s.classify();
     return s;
+  }
+
+  // The exponentials of a block, after the summary: where it left them or, where the output's format
+  // would have rounded them, from the logits once more, to the same bits.
+  T* terms_of(const Row<T>& x, const Row<T>& terms, const RowSummary<T>& s, index_t begin,
+              int n) const {
+    T* e = terms.open(begin, scratch_.terms);
+    if (classes_ <= block_size) return e;
+    if (terms.lossless()) {
+      terms.fetch(begin, n, scratch_.terms);
+      return e;
+    }
+    const T* block = x.fetch(begin, n, scratch_.logits);
+    const T exponent = scratch_.exponents[begin / block_size];
+    if (direct_ && s.shift == 0) {
+      exponentials(block, n, Direct<T>{}, exponent, e);
+    } else {
+      Affine<T> map = affine_;
+      map.shift = s.shift;
+      exponentials(block, n, map, exponent, e);
+    }
+    return e;
   }
 
   // T once more, for the rows whose result is so much smaller than its parts that the rounding of the
@@ -216,7 +240,7 @@ class Summarizer {
       const int n = block_length(classes_, begin);
       const T* block = x.fetch(begin, n, scratch_.logits);
       const BlockMax<T> top = known != nullptr ? *known : block_max(block, n, map);
-      const double z = map.argument(top.value) * map.beta();
+      const double z = map.wide_argument(top.value) * map.beta();
       if (checked) {
         const bool low = classes_ <= block_size && z < -limit && top.value > negative_infinity<T>();
         if (!(z <= limit) || low) return false;
@@ -225,10 +249,27 @@ class Summarizer {
       const BlockSummary<T> b = summarize_block<gap>(block, n, top, map, e);
       scratch_.exponents[begin / block_size] = b.base.exponent;
       s.merge(b, begin);
-      if (classes_ > block_size) terms.put(begin, n, e);
+      if (classes_ > block_size && terms.lossless()) terms.put(begin, n, e);
     }
-    return !checked || !(map.argument(s.max) * map.beta() < -limit) ||
+    return !checked || !(map.wide_argument(s.max) * map.beta() < -limit) ||
            s.max == negative_infinity<T>();
+  }
+
+  template <class Map>
+  __attribute__((noinline)) static void exponentials(const T* x, int n, const Map& map, T exponent,
+                                                     T* e) {
+    using V = Vec<T>;
+    const Base<T> base = Base<T>::at(map, exponent);
+    for (int begin = 0; begin < n; begin += quad_size) {
+      const QuadChunk<T> part{n - begin};
+      for (int j = 0; j < 16; j += V::lanes) {
+        V t[4];
+        for (int i = 0; i < 4; ++i)
+          t[i] = map.sign(part.at(i * 16 + j).load(x + begin + i * 16 + j));
+        exp_from_base<4>(t, map, base);
+        for (int i = 0; i < 4; ++i) part.at(i * 16 + j).store(t[i], e + begin + i * 16 + j);
+      }
+    }
   }
 
   bool any_nan(const Row<T>& x) const {

@@ -2,7 +2,7 @@
 #include "simd/simd.hpp"
 // The mathematics is written against that vocabulary.
 #include "dispatch/dispatch.hpp"
-#include "kernels/curvature.hpp"
+#include "kernels/across_losses.hpp"
 #include "kernels/probes.hpp"
 #include "kernels/signed_sum.hpp"
 
@@ -28,10 +28,20 @@ namespace SOFTLANE_ISA {
    cross_entropy_hvp<T>,                \
    cross_entropy_hessian_solve<T>}
 
+inline const double* fetch_values(const char* p, index_t stride, Format format, int n,
+                                  double* scratch) noexcept {
+  return Row<double>{const_cast<char*>(p), stride, format}.fetch(0, n, scratch);
+}
+inline void fill_values(char* p, index_t stride, Format format, index_t n, double value) noexcept {
+  Row<double>{p, stride, format}.fill(n, value);
+}
+
 const KernelTable& table() {
   static const KernelTable t = {SOFTLANE_TABLE_QUOTE(SOFTLANE_ISA),
                                 {SOFTLANE_TABLE_ROW(float), SOFTLANE_TABLE_ROW(double)},
-                                {probes<float>(), probes<double>()}};
+                                {probes<float>(), probes<double>()},
+                                fetch_values,
+                                fill_values};
   return t;
 }
 
@@ -41,3 +51,5 @@ const KernelTable& table() {
 
 }  // namespace SOFTLANE_ISA
 }  // namespace softlane
+
+#undef SOFTLANE_INLINE

@@ -51,7 +51,10 @@ struct Direct {
   static V sign(V x) { return x; }
   static T sign(T x) { return x; }
   static V argument(V a) { return a; }
-  static double argument(T a) { return static_cast<double>(a); }
+  template <class S>
+  static auto wide_argument(S a) {
+    return widened(a);
+  }
   static T slope() { return ExpConstants<T>::log2e; }
   // r = z beta - n ln2 as hi + lo.
   static V reduced(V z, V n, V& lo) {
@@ -99,8 +102,10 @@ struct Affine {
   V sign(V x) const { return x ^ V(sign_bits); }
   T sign(T x) const { return __builtin_signbit(sign_bits) ? -x : x; }
   V argument(V a) const { return (a - V(shift)) * V(unit); }
-  double argument(T a) const {
-    return (static_cast<double>(a) - static_cast<double>(shift)) * static_cast<double>(unit);
+  template <class S>
+  auto wide_argument(S a) const {
+    using D = decltype(widened(a));
+    return (widened(a) - D(static_cast<double>(shift))) * D(static_cast<double>(unit));
   }
   T slope() const { return slope_; }
   V reduced(V z, V n, V& lo) const {
@@ -113,25 +118,42 @@ struct Affine {
   double beta_low() const { return beta_lo; }
 };
 
-// The base of one block: its exponent N and what the vector loop needs of it.
-template <class T>
+// The base of one block: its exponent N and what the vector loop needs of it. S is T for a row, and
+// Vec<T> for as many rows.
+template <class T, class S = T>
 struct Base {
-  T exponent = 0;  // N, an integer
-  T floor = 0;     // the lowest argument, whose exponent field is 0
-  T magic = 0;     // magic + top - N
+  S exponent = S(T(0));  // N, an integer
+  S floor = S(T(0));     // the lowest argument, whose exponent field is 0
+  S magic = S(T(0));     // magic + top - N
 
   Base() = default;
   template <class Map>
-  Base(const Map& map, T block_max) {
+  Base(const Map& map, S block_max) {
     using R = ExpRange<T>;
-    const double bottom = static_cast<double>(R::bottom) / map.beta();
-    double z = map.argument(block_max);
-    if (!(z > bottom)) z = bottom;
-    exponent = fma1(static_cast<T>(z), map.slope(), R::magic) - R::magic;
-    floor =
-        static_cast<T>(static_cast<double>(exponent - R::top) * 0x1.62e42fefa39efp-1 / map.beta());
-    magic = R::magic + (R::top - exponent);
+    const auto z = map.wide_argument(block_max);
+    using D = decltype(map.wide_argument(block_max));
+    const D bottom(static_cast<double>(R::bottom) / map.beta());
+    const S magic_number(R::magic);
+    const S z_in_range = to_storage(select(greater(z, bottom), z, bottom));
+    *this = at(map, fma1(z_in_range, S(map.slope()), magic_number) - magic_number);
   }
+  // The base whose exponent is N.
+  template <class Map>
+  static Base at(const Map& map, S n) {
+    using R = ExpRange<T>;
+    const S top(R::top);
+    const auto lowest = widened(n - top);
+    using D = decltype(widened(n - top));
+    Base base;
+    base.exponent = n;
+    base.floor = to_storage(lowest * D(0x1.62e42fefa39efp-1) / D(map.beta()));
+    base.magic = S(R::magic) + (top - n);
+    return base;
+  }
+
+ private:
+  static T to_storage(double v) { return static_cast<T>(v); }
+  static Vec<T> to_storage(Pack<T> v) { return narrowed<T>(v); }
 };
 
 // P(r) = 1 + (r_hi + (r_lo + r^2 q(r))): r_hi is exact, so that e takes the roundings of that last
@@ -140,8 +162,8 @@ struct Base {
 //
 // Several vectors at a time, step by step: written one after the other, their chains of 45 cycles fill
 // the scheduler before they overlap.
-template <int N, class T, class Map>
-inline void exp_from_base(Vec<T>* a, const Map& map, const Base<T>& base) {
+template <int N, class T, class Map, class S>
+SOFTLANE_INLINE void exp_from_base(Vec<T>* a, const Map& map, const Base<T, S>& base) {
   using C = ExpConstants<T>;
   using V = Vec<T>;
   V t[N], hi[N], lo[N], r[N], q[N];
@@ -161,51 +183,63 @@ inline void exp_from_base(Vec<T>* a, const Map& map, const Base<T>& base) {
   for (int i = 0; i < N; ++i) a[i] = fma(t[i], q[i], t[i]);
 }
 
-template <class T, class Map>
-inline Vec<T> exp_from_base(Vec<T> a, const Map& map, const Base<T>& base) {
+template <class T, class Map, class S>
+SOFTLANE_INLINE Vec<T> exp_from_base(Vec<T> a, const Map& map, const Base<T, S>& base) {
   exp_from_base<1>(&a, map, base);
   return a;
 }
 
-// The same for one element, to the precision of Wide: the maximum's term, and a label's. Its error
-// would otherwise enter every quotient of the row a second time.
-template <class Map>
-inline Wide<float> exp_wide(float a, const Map& map, const Base<float>& base) {
-  using C = ExpConstants<double>;
-  using R = ExpRange<float>;
-  const double x = map.argument(a);
-  if (!(x > static_cast<double>(base.floor))) return {0.0};
-  const double z = x * map.beta();
-  const double n = fma1(z, C::log2e, ExpRange<double>::magic) - ExpRange<double>::magic;
-  const double r = fma1(-n, C::ln2_lo, fma1(-n, C::ln2_hi, z));
-  double p = C::c[C::degree];
-  for (int i = C::degree - 1; i >= 0; --i) p = fma1(p, r, C::c[i]);
-  const double field = n - static_cast<double>(base.exponent - R::top);
-  return {field > 0 ? p * pow2(static_cast<int>(field - R::bias)) : 0.0};
+// 2^(field - bias), or 0 where the argument is at the base's floor or the field at its end.
+template <class T, class S, class D>
+inline D power_from_field(D field, D x, const Base<T, S>& base) {
+  const D bias(ExpRange<T>::bias), zero(0.0);
+  const auto counts = greater(x, widened(base.floor));
+  field = select(counts, field, zero);
+  const auto some = greater(field, zero);
+  return select(some, power_of_two(select(some, field, bias) - bias), zero);
 }
 
-template <class Map>
-inline Wide<double> exp_wide(double a, const Map& map, const Base<double>& base) {
+// exp_from_base for one element (of one row, or of each of a vector's rows) to the precision of Wide: the
+// maximum's term, and a label's. Its error would otherwise enter every quotient of the row a second
+// time.
+template <class S, class Map>
+SOFTLANE_INLINE auto exp_wide(S a, const Map& map, const Base<float, S>& base) {
+  using C = ExpConstants<double>;
+  using R = ExpRange<float>;
+  const auto x = map.wide_argument(a);
+  using D = decltype(map.wide_argument(a));
+  const D z = x * D(map.beta()), magic(ExpRange<double>::magic);
+  const D n = fma1(z, D(C::log2e), magic) - magic;
+  const D r = fma1(-n, D(C::ln2_lo), fma1(-n, D(C::ln2_hi), z));
+  D p(C::c[C::degree]);
+  for (int i = C::degree - 1; i >= 0; --i) p = fma1(p, r, D(C::c[i]));
+  const D scale = power_from_field<float>(n - widened(base.exponent - S(R::top)), x, base);
+  return Wide<float, D>{select(equal(scale, D(0.0)), D(0.0), p * scale)};
+}
+
+template <class S, class Map>
+SOFTLANE_INLINE auto exp_wide(S a, const Map& map, const Base<double, S>& base) {
   using C = ExpConstants<double>;
   using R = ExpRange<double>;
-  const double x = map.argument(a);
-  if (!(x > base.floor)) return {0.0, 0.0};
-  const double z = x * map.beta();
-  const double z_low = fma1(x, map.beta(), -z) + x * map.beta_low();
-  const double n = fma1(z, C::log2e, R::magic) - R::magic;
-  const double r_hi = fma1(-n, C::ln2_hi, z);
-  const double r_lo = fma1(-n, C::ln2_lo, z_low);
-  const double r = r_hi + r_lo;
-  double q = C::c[C::degree];
-  for (int i = C::degree - 1; i >= 2; --i) q = fma1(q, r, C::c[i]);
+  const auto x = map.wide_argument(a);
+  using D = decltype(map.wide_argument(a));
+  const D beta(map.beta()), magic(R::magic);
+  const D z = x * beta;
+  const D z_low = fma1(x, beta, -z) + x * D(map.beta_low());
+  const D n = fma1(z, D(C::log2e), magic) - magic;
+  const D r_hi = fma1(-n, D(C::ln2_hi), z);
+  const D r_lo = fma1(-n, D(C::ln2_lo), z_low);
+  const D r = r_hi + r_lo;
+  D q(C::c[C::degree]);
+  for (int i = C::degree - 1; i >= 2; --i) q = fma1(q, r, D(C::c[i]));
   // 1 + r_hi without error, then everything below its last bit.
-  const double one = 1 + r_hi;
-  const double low = (r_hi - (one - 1)) + fma1(r * r, q, r_lo);
-  const double p = one + low;
-  const double field = n - (base.exponent - R::top);
-  if (!(field > 0)) return {0.0, 0.0};
-  const double scale = pow2(static_cast<int>(field - R::bias));
-  return {p * scale, (low - (p - one)) * scale};
+  const D one = D(1.0) + r_hi;
+  const D low = (r_hi - (one - D(1.0))) + fma1(r * r, q, r_lo);
+  const D p = one + low;
+  const D scale = power_from_field<double>(n - widened(base.exponent - S(R::top)), x, base);
+  const auto nothing = equal(scale, D(0.0));
+  return Wide<double, D>{select(nothing, D(0.0), p * scale),
+                         select(nothing, D(0.0), (low - (p - one)) * scale)};
 }
 
 }  // namespace SOFTLANE_ISA

@@ -18,41 +18,32 @@
 namespace softlane {
 namespace SOFTLANE_ISA {
 
-inline Wide<double> log1p(double u, double u_low) {
+template <class D>
+inline Wide<double, D> log1p(D u, D u_low) {
   using C = Log1pConstants;
-  constexpr double sqrt2_minus_1 = 0x1.a827999fcef32p-2;
-  double f = u, c = u_low, k = 0;
-  if (u > sqrt2_minus_1) {
-    if (u > 0x1p1000) return {u};  // +inf; a ratio of sums does not get there otherwise
-    const double w = 1 + u;
-    const double lost = u >= 1 ? 1 - (w - u) : u - (w - 1);
-    std::uint64_t bits;
-    std::memcpy(&bits, &w, sizeof bits);
-    // Adding 1 - sqrt(1/2)'s distance in bits moves the boundary between exponents to sqrt(2).
-    const std::uint64_t moved = bits + 0x00095f619980c433u;
-    const int e = static_cast<int>(moved >> 52) - 1023;
-    bits -= static_cast<std::uint64_t>(e) << 52;
-    double m;
-    std::memcpy(&m, &bits, sizeof m);
-    f = m - 1;
-    k = e;
-    c = (lost + u_low) / w;
-  } else {
-    c = u_low / (1 + u);
-  }
-  const double half_square = 0.5 * f * f;
-  const double s = f / (2 + f);
-  const double z = s * s;
-  double r = C::c[6];
-  for (int i = 5; i >= 0; --i) r = fma1(r, z, C::c[i]);
-  r *= z;
-  const double tail = half_square - (s * (half_square + r) + (k * C::ln2_lo + c));
-  const double base = k * C::ln2_hi;
-  const double sum = base + f;  // k = 0, or |base| > |f|: the error below is exact
-  const double lost = k == 0 ? 0.0 : f - (sum - base);
-  const double low = lost - tail;
-  const double hi = sum + low;
-  return {hi, low - (hi - sum)};
+  // Of 1 + u from here on, the power of two goes apart; the exponent changes at sqrt(2).
+  const auto large = greater(u, D(0x1.a827999fcef32p-2));  // sqrt(2) - 1
+  const D w = D(1.0) + u;
+  const D lost = select(greater(D(1.0), u), u - (w - D(1.0)), D(1.0) - (w - u));
+  const D below = exponent(w), m = w * power_of_two(-below);
+  const auto upper = greater(m, D(0x1.6a09e667f3bccp0));
+  const D f = select(large, select(upper, m * D(0.5), m) - D(1.0), u);
+  const D k = select(large, select(upper, below + D(1.0), below), D(0.0));
+  const D c = (select(large, lost, D(0.0)) + u_low) / w;
+  const D half_square = D(0.5) * f * f;
+  const D s = f / (D(2.0) + f);
+  const D z = s * s;
+  D r = D(C::c[6]);
+  for (int i = 5; i >= 0; --i) r = fma1(r, z, D(C::c[i]));
+  r = r * z;
+  const D tail = half_square - (s * (half_square + r) + (k * D(C::ln2_lo) + c));
+  const D base = k * D(C::ln2_hi);
+  const D sum = base + f;  // k = 0, or |base| > |f|: the error below is exact
+  const D low = (f - (sum - base)) - tail;
+  const D hi = sum + low;
+  // A ratio of sums does not get to the end of the range; log_of may.
+  const auto beyond = greater(u, D(0x1p1000));
+  return {select(beyond, u, hi), select(beyond, D(0.0), low - (hi - sum))};
 }
 
 // log(x) for x > 0; the low part matters where x is below 1.

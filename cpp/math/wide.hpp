@@ -10,6 +10,10 @@ namespace SOFTLANE_ISA {
 
 inline double fma1(double a, double b, double c) { return __builtin_fma(a, b, c); }
 inline float fma1(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+template <class T>
+inline Vec<T> fma1(Vec<T> a, Vec<T> b, Vec<T> c) {
+  return fma(a, b, c);
+}
 
 // 2^e for e within the normal range, by the exponent field.
 inline double pow2(int e) {
@@ -21,56 +25,186 @@ inline double pow2(int e) {
 // 2^e, or 0 below the normal range: a block so far below the row's maximum counts as absent.
 inline double pow2_or_zero(double e) { return e < -1022 ? 0.0 : pow2(static_cast<int>(e)); }
 
+// A row's own arithmetic is written once, for one row (D = double) and for as many rows as a vector
+// has lanes (D = Pack<T>); these are the words it needs beyond + - * /.
+inline bool greater(double a, double b) { return a > b; }
+inline bool equal(double a, double b) { return a == b; }
+inline double select(bool m, double yes, double no) { return m ? yes : no; }
+inline bool any(bool m) { return m; }
+inline double power_of_two(double e) { return pow2(static_cast<int>(e)); }
+inline double exponent(double a) {  // floor(log2 a) of a normal a > 0
+  std::uint64_t bits;
+  std::memcpy(&bits, &a, sizeof bits);
+  return static_cast<double>(static_cast<int>(bits >> 52 & 0x7ff) - 1023);
+}
+
+// The float64 numbers of the rows in the lanes of one Vec<T>.
 template <class T>
-struct Wide;
+struct Pack {
+  using D = Vec<double>;
+  static constexpr int registers = Vec<T>::lanes / D::lanes;
+  struct Mask {
+    typename D::Mask m[registers];
+    explicit operator unsigned() const {
+      unsigned bits = 0;
+      for (int j = 0; j < registers; ++j) bits |= static_cast<unsigned>(m[j]) << (j * D::lanes);
+      return bits;
+    }
+  };
+  D r[registers];
 
-template <>
-struct Wide<float> {
-  double hi;
-
-  double value() const { return hi; }
-  friend Wide operator+(Wide a, Wide b) { return {a.hi + b.hi}; }
-  friend Wide operator*(Wide a, double factor) { return {a.hi * factor}; }
-  friend Wide operator*(Wide a, Wide b) { return {a.hi * b.hi}; }
-  friend Wide quotient(Wide a, Wide b) { return {a.hi / b.hi}; }
-  double low() const { return 0; }
+  Pack() = default;
+  Pack(double v) {
+    for (auto& d : r) d = D(v);
+  }
+  template <class F>
+  static SOFTLANE_INLINE Pack each(F f) {
+    Pack p;
+    for (int j = 0; j < registers; ++j) p.r[j] = f(j);
+    return p;
+  }
+  template <class F>
+  static SOFTLANE_INLINE Mask mask(F f) {
+    Mask m;
+    for (int j = 0; j < registers; ++j) m.m[j] = f(j);
+    return m;
+  }
+  static Pack load(const double* p) {
+    return each([&](int j) { return D::load(p + j * D::lanes); });
+  }
+  void store(double* p) const {
+    for (int j = 0; j < registers; ++j) r[j].store(p + j * D::lanes);
+  }
+  friend SOFTLANE_INLINE Pack operator+(Pack a, Pack b) {
+    return each([&](int j) { return a.r[j] + b.r[j]; });
+  }
+  friend SOFTLANE_INLINE Pack operator-(Pack a, Pack b) {
+    return each([&](int j) { return a.r[j] - b.r[j]; });
+  }
+  friend SOFTLANE_INLINE Pack operator-(Pack a) {
+    return each([&](int j) { return a.r[j] ^ D(-0.0); });
+  }
+  friend SOFTLANE_INLINE Pack operator*(Pack a, Pack b) {
+    return each([&](int j) { return a.r[j] * b.r[j]; });
+  }
+  friend SOFTLANE_INLINE Pack operator/(Pack a, Pack b) {
+    return each([&](int j) { return a.r[j] / b.r[j]; });
+  }
+  friend SOFTLANE_INLINE Pack fma1(Pack a, Pack b, Pack c) {
+    return each([&](int j) { return fma(a.r[j], b.r[j], c.r[j]); });
+  }
+  friend SOFTLANE_INLINE Mask greater(Pack a, Pack b) {
+    return mask([&](int j) { return greater(a.r[j], b.r[j]); });
+  }
+  friend SOFTLANE_INLINE Mask equal(Pack a, Pack b) {
+    return mask([&](int j) { return equal(a.r[j], b.r[j]); });
+  }
+  friend bool any(Mask m) { return static_cast<unsigned>(m) != 0; }
+  friend SOFTLANE_INLINE Pack select(Mask m, Pack yes, Pack no) {
+    return each([&](int j) { return select(m.m[j], yes.r[j], no.r[j]); });
+  }
+  friend SOFTLANE_INLINE Pack power_of_two(Pack e) {
+    return each([&](int j) { return exponent_field(e.r[j] + D(0x1.8p52 + 1023)); });
+  }
+  friend SOFTLANE_INLINE Pack exponent(Pack a) {
+    return each([&](int j) { return exponent(a.r[j]); });
+  }
 };
 
-template <>
-struct Wide<double> {
-  double hi;
-  double lo;
+inline double widened(float v) { return static_cast<double>(v); }
+inline double widened(double v) { return v; }
+inline Pack<float> widened(Vec<float> v) {
+  Pack<float> p;
+  widen(v, p.r);
+  return p;
+}
+inline Pack<double> widened(Vec<double> v) {
+  return Pack<double>::each([&](int) { return v; });
+}
+
+// Rounded to T: one number in every lane, or each row's own.
+template <class T>
+inline Vec<T> narrowed(double v) {
+  return Vec<T>(static_cast<T>(v));
+}
+template <class T>
+inline Vec<float> narrowed(Pack<float> p) {
+  Vec<float> v;
+  narrow(p.r, v);
+  return v;
+}
+template <class T>
+inline Vec<double> narrowed(Pack<double> p) {
+  return p.r[0];
+}
+// The same, as float64.
+template <class T>
+inline double rounded(double v) {
+  return static_cast<double>(static_cast<T>(v));
+}
+template <class T>
+inline Pack<T> rounded(Pack<T> p) {
+  return widened(narrowed<T>(p));
+}
+
+template <class T, class D = double>
+struct Wide;
+
+template <class D>
+struct Wide<float, D> {
+  D hi;
+
+  D value() const { return hi; }
+  friend Wide operator+(Wide a, Wide b) { return {a.hi + b.hi}; }
+  friend Wide operator*(Wide a, D factor) { return {a.hi * factor}; }
+  friend Wide operator*(Wide a, Wide b) { return {a.hi * b.hi}; }
+  friend Wide quotient(Wide a, Wide b) { return {a.hi / b.hi}; }
+  template <class Mask>
+  static Wide choose(Mask m, Wide yes, Wide no) {
+    return {select(m, yes.hi, no.hi)};
+  }
+  D low() const { return D(0.0); }
+};
+
+template <class D>
+struct Wide<double, D> {
+  D hi;
+  D lo;
 
   Wide() = default;
-  constexpr Wide(double h, double l = 0) : hi(h), lo(l) {}
+  constexpr Wide(D h, D l = D(0.0)) : hi(h), lo(l) {}
 
-  double value() const { return hi; }
-  double low() const { return lo; }
+  D value() const { return hi; }
+  D low() const { return lo; }
   friend Wide operator+(Wide a, Wide b) {
-    const double s = a.hi + b.hi;
-    const double bb = s - a.hi;
-    const double err = (a.hi - (s - bb)) + (b.hi - bb);
+    const D s = a.hi + b.hi;
+    const D bb = s - a.hi;
+    const D err = (a.hi - (s - bb)) + (b.hi - bb);
     return normal(s, err + (a.lo + b.lo));
   }
   // Exact for a power of two; else the low part rounds at 2^-106.
-  friend Wide operator*(Wide a, double factor) {
-    const double p = a.hi * factor;
+  friend Wide operator*(Wide a, D factor) {
+    const D p = a.hi * factor;
     return normal(p, fma1(a.hi, factor, -p) + a.lo * factor);
   }
   friend Wide operator*(Wide a, Wide b) {
-    const double p = a.hi * b.hi;
+    const D p = a.hi * b.hi;
     return normal(p, fma1(a.hi, b.hi, -p) + (a.hi * b.lo + a.lo * b.hi));
   }
   friend Wide quotient(Wide a, Wide b) {
-    const double q = a.hi / b.hi;
-    const double rest = fma1(-q, b.hi, a.hi) + (a.lo - q * b.lo);
+    const D q = a.hi / b.hi;
+    const D rest = fma1(-q, b.hi, a.hi) + (a.lo - q * b.lo);
     return normal(q, rest / b.hi);
+  }
+  template <class Mask>
+  static Wide choose(Mask m, Wide yes, Wide no) {
+    return {select(m, yes.hi, no.hi), select(m, yes.lo, no.lo)};
   }
 
  private:
   // hi is the sum rounded once.
-  static Wide normal(double a, double small) {
-    const double s = a + small;
+  static Wide normal(D a, D small) {
+    const D s = a + small;
     return {s, small - (s - a)};
   }
 };

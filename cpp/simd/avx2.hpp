@@ -1,4 +1,4 @@
-// Vec<T> on AVX2 with FMA. The vocabulary is described in simd.hpp.
+// Vec<T> on AVX2 with FMA and F16C. The vocabulary is described in simd.hpp.
 #pragma once
 
 #include <immintrin.h>
@@ -57,6 +57,33 @@ struct Vec<double> {
     return H == 2 ? _mm256_permute2f128_pd(r, r, 1) : _mm256_permute_pd(r, 5);
   }
   double lane0() const { return _mm256_cvtsd_f64(r); }
+  // The biased exponent as the low bits of 2^52 + exponent.
+  friend Vec exponent(Vec a) {
+    const __m256i field = _mm256_and_si256(_mm256_srli_epi64(_mm256_castpd_si256(a.r), 52),
+                                           _mm256_set1_epi64x(0x7ff));
+    const __m256i number = _mm256_or_si256(field, _mm256_set1_epi64x(0x4330000000000000));
+    return _mm256_sub_pd(_mm256_castsi256_pd(number), _mm256_set1_pd(0x1p52 + 1023));
+  }
+
+  friend Vec even(Vec a, Vec b) {
+    return _mm256_permute4x64_pd(_mm256_unpacklo_pd(a.r, b.r), 0xd8);
+  }
+  friend Vec odd(Vec a, Vec b) { return _mm256_permute4x64_pd(_mm256_unpackhi_pd(a.r, b.r), 0xd8); }
+  friend Vec zip_low(Vec a, Vec b) {
+    return _mm256_permute2f128_pd(_mm256_unpacklo_pd(a.r, b.r), _mm256_unpackhi_pd(a.r, b.r), 0x20);
+  }
+  friend Vec zip_high(Vec a, Vec b) {
+    return _mm256_permute2f128_pd(_mm256_unpacklo_pd(a.r, b.r), _mm256_unpackhi_pd(a.r, b.r), 0x31);
+  }
+  static constexpr int most_packed = 1;
+  template <int R>
+  static Vec load_packed(const double* p, int n) {
+    return _mm256_maskload_pd(p, first(n));
+  }
+  template <int R>
+  void store_packed(double* p, int n) const {
+    store_first(p, n);
+  }
 };
 
 template <>
@@ -110,12 +137,65 @@ struct Vec<float> {
                     : _mm256_permute_ps(r, 0xb1);
   }
   float lane0() const { return _mm256_cvtss_f32(r); }
+
+  friend Vec even(Vec a, Vec b) {
+    const __m256 pairs = _mm256_shuffle_ps(a.r, b.r, 0x88);
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(pairs), 0xd8));
+  }
+  friend Vec odd(Vec a, Vec b) {
+    const __m256 pairs = _mm256_shuffle_ps(a.r, b.r, 0xdd);
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(pairs), 0xd8));
+  }
+  friend Vec zip_low(Vec a, Vec b) {
+    return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a.r, b.r), _mm256_unpackhi_ps(a.r, b.r), 0x20);
+  }
+  friend Vec zip_high(Vec a, Vec b) {
+    return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a.r, b.r), _mm256_unpackhi_ps(a.r, b.r), 0x31);
+  }
+  static constexpr int most_packed = 2;
+  static __m128i half_first(int n) {
+    return _mm_cmpgt_epi32(_mm_set1_epi32(n), _mm_setr_epi32(0, 1, 2, 3));
+  }
+  template <int R>
+  static Vec load_packed(const float* p, int n) {
+    if (R == 1) return _mm256_maskload_ps(p, first(n));
+    const __m128i m = half_first(n);
+    return _mm256_set_m128(_mm_maskload_ps(p + n, m), _mm_maskload_ps(p, m));
+  }
+  template <int R>
+  void store_packed(float* p, int n) const {
+    if (R == 1) return store_first(p, n);
+    const __m128i m = half_first(n);
+    _mm_maskstore_ps(p, m, _mm256_castps256_ps128(r));
+    _mm_maskstore_ps(p + n, m, _mm256_extractf128_ps(r, 1));
+  }
   friend void widen(Vec a, Vec<double>* d) {
     d[0] = _mm256_cvtps_pd(_mm256_castps256_ps128(a.r));
     d[1] = _mm256_cvtps_pd(_mm256_extractf128_ps(a.r, 1));
   }
   friend void narrow(const Vec<double>* d, Vec& a) {
     a.r = _mm256_set_m128(_mm256_cvtpd_ps(d[1].r), _mm256_cvtpd_ps(d[0].r));
+  }
+  static Vec load_float16(const char* p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static Vec load_bfloat16(const char* p) {
+    const __m128i h = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+  }
+  void store_float16(char* p) const {
+    const __m128i h = _mm256_cvtps_ph(r, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), h);
+  }
+  void store_bfloat16(char* p) const {
+    const __m256i bits = _mm256_castps_si256(r), upper = _mm256_srli_epi32(bits, 16);
+    const __m256i even = _mm256_and_si256(upper, _mm256_set1_epi32(1));
+    const __m256i sum = _mm256_add_epi32(bits, _mm256_add_epi32(even, _mm256_set1_epi32(0x7fff)));
+    const __m256i quiet = _mm256_or_si256(upper, _mm256_set1_epi32(0x40));
+    const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(r, r, _CMP_UNORD_Q));
+    const __m256i half = _mm256_blendv_epi8(_mm256_srli_epi32(sum, 16), quiet, nan);
+    const __m128i low = _mm256_castsi256_si128(half), high = _mm256_extracti128_si256(half, 1);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_packus_epi32(low, high));
   }
 };
 

@@ -55,6 +55,33 @@ struct Vec<double> {
     return _mm512_castsi512_pd(_mm512_alignr_epi64(bits, bits, H));
   }
   double lane0() const { return _mm512_cvtsd_f64(r); }
+  friend Vec exponent(Vec a) { return _mm512_getexp_pd(a.r); }
+
+  friend Vec even(Vec a, Vec b) {
+    return _mm512_permutex2var_pd(a.r, _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), b.r);
+  }
+  friend Vec odd(Vec a, Vec b) {
+    return _mm512_permutex2var_pd(a.r, _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15), b.r);
+  }
+  friend Vec zip_low(Vec a, Vec b) {
+    return _mm512_permutex2var_pd(a.r, _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), b.r);
+  }
+  friend Vec zip_high(Vec a, Vec b) {
+    return _mm512_permutex2var_pd(a.r, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), b.r);
+  }
+  static constexpr int most_packed = 2;
+  template <int R>
+  static Mask slots(int n) {
+    return static_cast<Mask>(first(n) * (R == 2 ? 0x11 : 1));
+  }
+  template <int R>
+  static Vec load_packed(const double* p, int n) {
+    return _mm512_maskz_expand_pd(slots<R>(n), _mm512_maskz_loadu_pd(first(R * n), p));
+  }
+  template <int R>
+  void store_packed(double* p, int n) const {
+    _mm512_mask_storeu_pd(p, first(R * n), _mm512_maskz_compress_pd(slots<R>(n), r));
+  }
 };
 
 template <>
@@ -104,6 +131,36 @@ struct Vec<float> {
     return _mm512_castsi512_ps(_mm512_alignr_epi32(bits, bits, H));
   }
   float lane0() const { return _mm512_cvtss_f32(r); }
+
+  friend Vec even(Vec a, Vec b) {
+    return _mm512_permutex2var_ps(
+        a.r, _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30), b.r);
+  }
+  friend Vec odd(Vec a, Vec b) {
+    return _mm512_permutex2var_ps(
+        a.r, _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31), b.r);
+  }
+  friend Vec zip_low(Vec a, Vec b) {
+    return _mm512_permutex2var_ps(
+        a.r, _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23), b.r);
+  }
+  friend Vec zip_high(Vec a, Vec b) {
+    return _mm512_permutex2var_ps(
+        a.r, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31), b.r);
+  }
+  static constexpr int most_packed = 4;
+  template <int R>
+  static Mask slots(int n) {
+    return static_cast<Mask>(first(n) * (R == 4 ? 0x1111 : R == 2 ? 0x101 : 1));
+  }
+  template <int R>
+  static Vec load_packed(const float* p, int n) {
+    return _mm512_maskz_expand_ps(slots<R>(n), _mm512_maskz_loadu_ps(first(R * n), p));
+  }
+  template <int R>
+  void store_packed(float* p, int n) const {
+    _mm512_mask_storeu_ps(p, first(R * n), _mm512_maskz_compress_ps(slots<R>(n), r));
+  }
   friend void widen(Vec a, Vec<double>* d) {
     d[0] = _mm512_cvtps_pd(_mm512_castps512_ps256(a.r));
     d[1] = _mm512_cvtps_pd(_mm512_extractf32x8_ps(a.r, 1));
@@ -111,6 +168,27 @@ struct Vec<float> {
   friend void narrow(const Vec<double>* d, Vec& a) {
     a.r = _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(d[0].r)),
                              _mm512_cvtpd_ps(d[1].r), 1);
+  }
+  static Vec load_float16(const char* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  static Vec load_bfloat16(const char* p) {
+    const __m256i h = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+  }
+  void store_float16(char* p) const {
+    const __m256i h = _mm512_cvtps_ph(r, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), h);
+  }
+  // By integers: AVX512_BF16's own conversion flushes subnormals.
+  void store_bfloat16(char* p) const {
+    const __m512i bits = _mm512_castps_si512(r), upper = _mm512_srli_epi32(bits, 16);
+    const __m512i even = _mm512_and_si512(upper, _mm512_set1_epi32(1));
+    const __m512i sum = _mm512_add_epi32(bits, _mm512_add_epi32(even, _mm512_set1_epi32(0x7fff)));
+    const __m512i quiet = _mm512_or_si512(upper, _mm512_set1_epi32(0x40));
+    const Mask nan = _mm512_cmp_ps_mask(r, r, _CMP_UNORD_Q);
+    const __m512i half = _mm512_mask_blend_epi32(nan, _mm512_srli_epi32(sum, 16), quiet);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(half));
   }
 };
 

@@ -65,6 +65,25 @@ struct Vec<double> {
     return vextq_f64(r, r, H);
   }
   double lane0() const { return vgetq_lane_f64(r, 0); }
+  friend Vec exponent(Vec a) {
+    const uint64x2_t field =
+        vandq_u64(vshrq_n_u64(vreinterpretq_u64_f64(a.r), 52), vdupq_n_u64(0x7ff));
+    return vsubq_f64(vcvtq_f64_u64(field), vdupq_n_f64(1023));
+  }
+
+  friend Vec even(Vec a, Vec b) { return vuzp1q_f64(a.r, b.r); }
+  friend Vec odd(Vec a, Vec b) { return vuzp2q_f64(a.r, b.r); }
+  friend Vec zip_low(Vec a, Vec b) { return vzip1q_f64(a.r, b.r); }
+  friend Vec zip_high(Vec a, Vec b) { return vzip2q_f64(a.r, b.r); }
+  static constexpr int most_packed = 1;
+  template <int R>
+  static Vec load_packed(const double* p, int n) {
+    return load_first(p, n, 0);
+  }
+  template <int R>
+  void store_packed(double* p, int n) const {
+    store_first(p, n);
+  }
 };
 
 template <>
@@ -126,12 +145,47 @@ struct Vec<float> {
     return vextq_f32(r, r, H);
   }
   float lane0() const { return vgetq_lane_f32(r, 0); }
+
+  friend Vec even(Vec a, Vec b) { return vuzp1q_f32(a.r, b.r); }
+  friend Vec odd(Vec a, Vec b) { return vuzp2q_f32(a.r, b.r); }
+  friend Vec zip_low(Vec a, Vec b) { return vzip1q_f32(a.r, b.r); }
+  friend Vec zip_high(Vec a, Vec b) { return vzip2q_f32(a.r, b.r); }
+  static constexpr int most_packed = 1;
+  template <int R>
+  static Vec load_packed(const float* p, int n) {
+    return load_first(p, n, 0);
+  }
+  template <int R>
+  void store_packed(float* p, int n) const {
+    store_first(p, n);
+  }
   friend void widen(Vec a, Vec<double>* d) {
     d[0] = vcvt_f64_f32(vget_low_f32(a.r));
     d[1] = vcvt_high_f64_f32(a.r);
   }
   friend void narrow(const Vec<double>* d, Vec& a) {
     a.r = vcvt_high_f32_f64(vcvt_f32_f64(d[0].r), d[1].r);
+  }
+  static uint16x4_t load_halves(const char* p) {
+    return vreinterpret_u16_u8(vld1_u8(reinterpret_cast<const std::uint8_t*>(p)));
+  }
+  static void store_halves(char* p, uint16x4_t h) {
+    vst1_u8(reinterpret_cast<std::uint8_t*>(p), vreinterpret_u8_u16(h));
+  }
+  static Vec load_float16(const char* p) {
+    return vcvt_f32_f16(vreinterpret_f16_u16(load_halves(p)));
+  }
+  static Vec load_bfloat16(const char* p) {
+    return vreinterpretq_f32_u32(vshlq_n_u32(vmovl_u16(load_halves(p)), 16));
+  }
+  void store_float16(char* p) const { store_halves(p, vreinterpret_u16_f16(vcvt_f16_f32(r))); }
+  void store_bfloat16(char* p) const {
+    const uint32x4_t bits = vreinterpretq_u32_f32(r), upper = vshrq_n_u32(bits, 16);
+    const uint32x4_t even = vandq_u32(upper, vdupq_n_u32(1));
+    const uint32x4_t sum = vaddq_u32(bits, vaddq_u32(even, vdupq_n_u32(0x7fff)));
+    const uint32x4_t quiet = vorrq_u32(upper, vdupq_n_u32(0x40));
+    const uint32x4_t number = vceqq_f32(r, r);
+    store_halves(p, vmovn_u32(vbslq_u32(number, vshrq_n_u32(sum, 16), quiet)));
   }
 };
 

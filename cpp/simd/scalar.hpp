@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "simd/half.hpp"
+
 namespace softlane {
 namespace scalar {
 
@@ -51,8 +53,16 @@ struct Vec {
     return *this;
   }
   T lane0() const { return r; }
+  static constexpr int most_packed = 1;
+  friend Vec exponent(Vec a) {
+    return static_cast<T>(static_cast<int>(bits(a) >> 52 & 0x7ff) - 1023);
+  }
   friend void widen(Vec a, Vec<double>* d) { d[0] = static_cast<double>(a.r); }
   friend void narrow(const Vec<double>* d, Vec& a) { a = static_cast<T>(d[0].r); }
+  static Vec load_float16(const char* p) { return load_half<Float16>(p); }
+  static Vec load_bfloat16(const char* p) { return load_half<Bfloat16>(p); }
+  void store_float16(char* p) const { store_half<Float16>(p); }
+  void store_bfloat16(char* p) const { store_half<Bfloat16>(p); }
 
  private:
   template <std::size_t Size, class Dummy = void>
@@ -64,6 +74,17 @@ struct Vec {
     using type = std::uint32_t;
   };
   using Bits = typename BitsOf<sizeof(T)>::type;
+  template <class Half>
+  static Vec load_half(const char* p) {
+    std::uint16_t h;
+    std::memcpy(&h, p, sizeof h);
+    return static_cast<T>(half_value<Half>(h));
+  }
+  template <class Half>
+  void store_half(char* p) const {
+    const std::uint16_t h = half_bits<Half>(static_cast<double>(r));
+    std::memcpy(p, &h, sizeof h);
+  }
   Vec(Bits b) { std::memcpy(&r, &b, sizeof r); }
   static Bits bits(Vec a) {
     Bits b;

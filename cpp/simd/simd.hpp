@@ -13,13 +13,26 @@
 //   reduce_max                  over lanes
 //   down<H>, lane0              lane l takes lane l + H for l < H (H a power of two); lane 0
 //   widen, narrow               Vec<float> to and from consecutive Vec<double>
+//   exponent(a)                 of a normal positive Vec<double>: floor(log2 a)
+//   even, odd (a, b)            of a's lanes followed by b's, every other one
+//   zip_low, zip_high (a, b)    a's lanes and b's by turns: the first half, the second
+//   load_packed<R>(p, n)        R rows of n elements that follow each other in memory, each to the
+//   store_packed<R>(p, n)       begin of its lanes / R lanes; R is 1, 2, ... most_packed
+//   load_float16, store_float16, load_bfloat16, store_bfloat16
+//                               Vec<float> from and to `lanes` elements of two bytes, at any
+//                               address; rounded to nearest even, and a NaN stays one
 //
 // The build defines SOFTLANE_ISA; that namespace becomes `live` in this translation unit.
 #pragma once
 
+// For the vector loops, which have to be one function whatever the compiler makes of their size;
+// kernels/table.cpp undefines it.
+#define SOFTLANE_INLINE inline __attribute__((always_inline))
+
 #define SOFTLANE_QUOTE_(x) #x
 #define SOFTLANE_QUOTE(x) SOFTLANE_QUOTE_(x)
 // clang-format off
+#include "simd/half.hpp"
 #include SOFTLANE_QUOTE(simd/SOFTLANE_ISA.hpp)
 // clang-format on
 #undef SOFTLANE_QUOTE

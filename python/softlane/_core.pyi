@@ -1,7 +1,7 @@
 # The compiled module: every argument by position, every check inside. The public functions wrap it.
 from typing import Final, Literal, overload
 
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from softlane._typing import Axis, FloatArray, FloatResult, OutPair, Reduction
 
@@ -12,6 +12,7 @@ def softmax(
     axis: Axis,
     temperature: float,
     where: ArrayLike | None,
+    dtype: DTypeLike | None,
     out: FloatArray | None,
     /,
 ) -> FloatResult: ...
@@ -20,6 +21,7 @@ def log_softmax(
     axis: Axis,
     temperature: float,
     where: ArrayLike | None,
+    dtype: DTypeLike | None,
     out: FloatArray | None,
     /,
 ) -> FloatResult: ...
@@ -28,6 +30,7 @@ def softmin(
     axis: Axis,
     temperature: float,
     where: ArrayLike | None,
+    dtype: DTypeLike | None,
     out: FloatArray | None,
     /,
 ) -> FloatResult: ...
@@ -39,6 +42,7 @@ def logsumexp(
     keepdims: bool,
     return_sign: Literal[False],
     where: ArrayLike | None,
+    dtype: DTypeLike | None,
     out: FloatArray | None,
     /,
 ) -> FloatResult: ...
@@ -50,6 +54,7 @@ def logsumexp(
     keepdims: bool,
     return_sign: Literal[True],
     where: ArrayLike | None,
+    dtype: DTypeLike | None,
     out: OutPair | None,
     /,
 ) -> tuple[FloatResult, FloatResult]: ...
@@ -61,6 +66,7 @@ def logsumexp(
     keepdims: bool,
     return_sign: bool,
     where: ArrayLike | None,
+    dtype: DTypeLike | None,
     out: FloatArray | OutPair | None,
     /,
 ) -> FloatResult | tuple[FloatResult, FloatResult]: ...
@@ -70,6 +76,7 @@ def smooth_max(
     temperature: float,
     keepdims: bool,
     where: ArrayLike | None,
+    dtype: DTypeLike | None,
     out: FloatArray | None,
     /,
 ) -> FloatResult: ...
@@ -79,6 +86,7 @@ def smooth_min(
     temperature: float,
     keepdims: bool,
     where: ArrayLike | None,
+    dtype: DTypeLike | None,
     out: FloatArray | None,
     /,
 ) -> FloatResult: ...
@@ -89,6 +97,7 @@ def entropy(
     base: float | None,
     keepdims: bool,
     where: ArrayLike | None,
+    dtype: DTypeLike | None,
     out: FloatArray | None,
     /,
 ) -> FloatResult: ...

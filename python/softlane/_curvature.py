@@ -58,12 +58,13 @@ def cross_entropy_grad_and_hess_diag(
     Parameters
     ----------
     logits : array_like
-        Raw scores in nats, not probabilities, with the K classes on `axis`: float32, float64,
-        integers or bool. Every other dimension is a batch of rows.
+        Raw scores in nats, not probabilities, with the K classes on `axis`: float16,
+        ml_dtypes.bfloat16, float32, float64, integers or bool, in any byte order. Every other
+        dimension is a batch of rows.
     target : array_like
         Class labels y, of any integer dtype and the shape of `logits` without `axis`; or class
-        probabilities >= 0, float32 or float64 and of the shape of `logits`, which need not sum to
-        1.
+        probabilities >= 0, of any of the float dtypes and of the shape of `logits`, which need not
+        sum to 1.
     axis : int, tuple of ints or None, default -1
         The axis of the classes; several axes, or all for None, hold them together, in C order.
     weight : array_like of shape (K,), optional
@@ -95,10 +96,10 @@ def cross_entropy_grad_and_hess_diag(
     Raises
     ------
     TypeError
-        If an input is a masked array, `logits` has any other dtype (float16, complex, longdouble,
-        object, str, datetime), `target` is neither of integer dtype nor float32 or float64, an
-        option is of another type than stated, or `out` is not a pair, each None or an array of the
-        results' dtype.
+        If an input is a masked array, `logits` has any other dtype (complex, longdouble, object,
+        str, datetime), `target` is of neither an integer nor one of the float dtypes, an option is
+        of another type than stated, or `out` is not a pair, each None or an array of the results'
+        dtype.
     ValueError
         If a shape does not fit that of `logits`, a probability in `target` is negative or NaN, a
         weight is negative or not finite, `label_smoothing` is outside [0, 1], `ignore_index` is
@@ -204,13 +205,14 @@ def cross_entropy_hessian(
     Parameters
     ----------
     logits : array_like
-        Raw scores in nats, not probabilities, with the K classes on `axis`: float32, float64,
-        integers or bool. Every other dimension is a batch of rows.
+        Raw scores in nats, not probabilities, with the K classes on `axis`: float16,
+        ml_dtypes.bfloat16, float32, float64, integers or bool, in any byte order. Every other
+        dimension is a batch of rows.
     target : array_like, optional
         Class labels y, of any integer dtype and the shape of `logits` without `axis`; or class
-        probabilities >= 0, float32 or float64 and of the shape of `logits`, which need not sum to
-        1. Without `weight` the Hessian is the same for every label (W = 1), and None stands for
-        any.
+        probabilities >= 0, of any of the float dtypes and of the shape of `logits`, which need not
+        sum to 1. Without `weight` the Hessian is the same for every label (W = 1), and None stands
+        for any.
     axis : int, tuple of ints or None, default -1
         The axis of the classes; several axes, or all for None, hold them together, in C order.
     weight : array_like of shape (K,), optional
@@ -240,9 +242,9 @@ def cross_entropy_hessian(
     Raises
     ------
     TypeError
-        If an input is a masked array, `logits` has any other dtype (float16, complex, longdouble,
-        object, str, datetime), `target` is neither of integer dtype nor float32 or float64, an
-        option is of another type than stated, or `out` is not an array of the result's dtype.
+        If an input is a masked array, `logits` has any other dtype (complex, longdouble, object,
+        str, datetime), `target` is of neither an integer nor one of the float dtypes, an option is
+        of another type than stated, or `out` is not an array of the result's dtype.
     ValueError
         If a shape does not fit that of `logits`, a probability in `target` is negative or NaN,
         `target` is None though `weight` is given, a weight is negative or not finite,
@@ -350,13 +352,14 @@ def cross_entropy_hessian_diag(
     Parameters
     ----------
     logits : array_like
-        Raw scores in nats, not probabilities, with the K classes on `axis`: float32, float64,
-        integers or bool. Every other dimension is a batch of rows.
+        Raw scores in nats, not probabilities, with the K classes on `axis`: float16,
+        ml_dtypes.bfloat16, float32, float64, integers or bool, in any byte order. Every other
+        dimension is a batch of rows.
     target : array_like, optional
         Class labels y, of any integer dtype and the shape of `logits` without `axis`; or class
-        probabilities >= 0, float32 or float64 and of the shape of `logits`, which need not sum to
-        1. Without `weight` the Hessian is the same for every label (W = 1), and None stands for
-        any.
+        probabilities >= 0, of any of the float dtypes and of the shape of `logits`, which need not
+        sum to 1. Without `weight` the Hessian is the same for every label (W = 1), and None stands
+        for any.
     axis : int, tuple of ints or None, default -1
         The axis of the classes; several axes, or all for None, hold them together, in C order.
     weight : array_like of shape (K,), optional
@@ -387,9 +390,9 @@ def cross_entropy_hessian_diag(
     Raises
     ------
     TypeError
-        If an input is a masked array, `logits` has any other dtype (float16, complex, longdouble,
-        object, str, datetime), `target` is neither of integer dtype nor float32 or float64, an
-        option is of another type than stated, or `out` is not an array of the result's dtype.
+        If an input is a masked array, `logits` has any other dtype (complex, longdouble, object,
+        str, datetime), `target` is of neither an integer nor one of the float dtypes, an option is
+        of another type than stated, or `out` is not an array of the result's dtype.
     ValueError
         If a shape does not fit that of `logits`, a probability in `target` is negative or NaN,
         `target` is None though `weight` is given, a weight is negative or not finite,
@@ -493,16 +496,18 @@ def cross_entropy_hvp(
     Parameters
     ----------
     logits : array_like
-        Raw scores in nats, not probabilities, with the K classes on `axis`: float32, float64,
-        integers or bool. Every other dimension is a batch of rows.
+        Raw scores in nats, not probabilities, with the K classes on `axis`: float16,
+        ml_dtypes.bfloat16, float32, float64, integers or bool, in any byte order. Every other
+        dimension is a batch of rows.
     vector : array_like
         v, in nats, with the shape of `logits` or further dimensions before it, for several vectors
-        at the same logits: float32, float64, integers or bool, rounded to the dtype of `logits`.
+        at the same logits: of any dtype that `logits` may have, rounded to the one in which
+        `logits` computes (float32 for float16, bfloat16 and float32).
     target : array_like, optional
         Class labels y, of any integer dtype and the shape of `logits` without `axis`; or class
-        probabilities >= 0, float32 or float64 and of the shape of `logits`, which need not sum to
-        1. Without `weight` the Hessian is the same for every label (W = 1), and None stands for
-        any.
+        probabilities >= 0, of any of the float dtypes and of the shape of `logits`, which need not
+        sum to 1. Without `weight` the Hessian is the same for every label (W = 1), and None stands
+        for any.
     axis : int, tuple of ints or None, default -1
         The axis of the classes; several axes, or all for None, hold them together, in C order.
     weight : array_like of shape (K,), optional
@@ -532,9 +537,9 @@ def cross_entropy_hvp(
     Raises
     ------
     TypeError
-        If an input is a masked array, `logits` or `vector` has any other dtype (float16, complex,
-        longdouble, object, str, datetime), `target` is neither of integer dtype nor float32 or
-        float64, an option is of another type than stated, or `out` is not an array of the result's
+        If an input is a masked array, `logits` or `vector` has any other dtype (complex,
+        longdouble, object, str, datetime), `target` is of neither an integer nor one of the float
+        dtypes, an option is of another type than stated, or `out` is not an array of the result's
         dtype.
     ValueError
         If a shape does not fit that of `logits`, a probability in `target` is negative or NaN,
@@ -654,19 +659,21 @@ def cross_entropy_hessian_solve(
     Parameters
     ----------
     logits : array_like
-        Raw scores in nats, not probabilities, with the K classes on `axis`: float32, float64,
-        integers or bool. Every other dimension is a batch of rows.
+        Raw scores in nats, not probabilities, with the K classes on `axis`: float16,
+        ml_dtypes.bfloat16, float32, float64, integers or bool, in any byte order. Every other
+        dimension is a batch of rows.
     rhs : array_like
         b, with the shape of `logits` or further dimensions before it, for several right-hand sides
-        at the same logits: float32, float64, integers or bool, rounded to the dtype of `logits`.
+        at the same logits: of any dtype that `logits` may have, rounded to the one in which
+        `logits` computes (float32 for float16, bfloat16 and float32).
     damping : array_like
         λ, finite and > 0: a scalar, or one for each row, broadcastable to the shape of `logits`
         without `axis`.
     target : array_like, optional
         Class labels y, of any integer dtype and the shape of `logits` without `axis`; or class
-        probabilities >= 0, float32 or float64 and of the shape of `logits`, which need not sum to
-        1. Without `weight` the Hessian is the same for every label (W = 1), and None stands for
-        any.
+        probabilities >= 0, of any of the float dtypes and of the shape of `logits`, which need not
+        sum to 1. Without `weight` the Hessian is the same for every label (W = 1), and None stands
+        for any.
     axis : int, tuple of ints or None, default -1
         The axis of the classes; several axes, or all for None, hold them together, in C order.
     weight : array_like of shape (K,), optional
@@ -697,10 +704,9 @@ def cross_entropy_hessian_solve(
     Raises
     ------
     TypeError
-        If an input is a masked array, `logits` or `rhs` has any other dtype (float16, complex,
-        longdouble, object, str, datetime), `target` is neither of integer dtype nor float32 or
-        float64, an option is of another type than stated, or `out` is not an array of the result's
-        dtype.
+        If an input is a masked array, `logits` or `rhs` has any other dtype (complex, longdouble,
+        object, str, datetime), `target` is of neither an integer nor one of the float dtypes, an
+        option is of another type than stated, or `out` is not an array of the result's dtype.
     ValueError
         If a shape does not fit that of `logits`, a probability in `target` is negative or NaN,
         `damping` is not finite and > 0, `target` is None though `weight` is given, a weight is

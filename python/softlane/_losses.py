@@ -16,6 +16,7 @@ from softlane._typing import (
     Float,
     FloatArray,
     FloatResult,
+    Loss,
     OutPair,
     Reduction,
 )
@@ -23,7 +24,7 @@ from softlane._typing import (
 
 @overload
 def cross_entropy(
-    logits: NDArray[Float],
+    logits: NDArray[Loss],
     target: ArrayLike,
     axis: Axis = -1,
     *,
@@ -33,10 +34,10 @@ def cross_entropy(
     ignore_index: int | None = None,
     reduction: Literal["sum", "mean"],
     out: None = None,
-) -> Float: ...
+) -> Loss: ...
 @overload
 def cross_entropy(
-    logits: NDArray[Float],
+    logits: NDArray[Loss],
     target: ArrayLike,
     axis: Axis = -1,
     *,
@@ -45,8 +46,8 @@ def cross_entropy(
     label_smoothing: float = 0.0,
     ignore_index: int | None = None,
     reduction: Reduction = "none",
-    out: NDArray[Float] | None = None,
-) -> NDArray[Float] | Float: ...
+    out: NDArray[Loss] | None = None,
+) -> NDArray[Loss] | Loss: ...
 @overload
 def cross_entropy(
     logits: ArrayLike,
@@ -77,12 +78,13 @@ def cross_entropy(
     Parameters
     ----------
     logits : array_like
-        Raw scores in nats, not probabilities, with the K classes on `axis`: float32, float64,
-        integers or bool. Every other dimension is a batch of rows.
+        Raw scores in nats, not probabilities, with the K classes on `axis`: float16,
+        ml_dtypes.bfloat16, float32, float64, integers or bool, in any byte order. Every other
+        dimension is a batch of rows.
     target : array_like
         Class labels y, of any integer dtype and the shape of `logits` without `axis`; or class
-        probabilities >= 0, float32 or float64 and of the shape of `logits`, which need not sum to
-        1.
+        probabilities >= 0, of any of the float dtypes and of the shape of `logits`, which need not
+        sum to 1.
     axis : int, tuple of ints or None, default -1
         The axis of the classes; several axes, or all for None, hold them together, in C order.
     weight : array_like of shape (K,), optional
@@ -106,16 +108,16 @@ def cross_entropy(
     Returns
     -------
     ndarray or NumPy scalar
-        Losses in nats, of the dtype of `logits` (float64 for integers and bool) and its shape
-        without `axis`, or a scalar for "sum" and "mean" and where the result would be 0-d. `out`
-        if given.
+        Losses in nats, of the dtype of `logits` (float32 for float16 and bfloat16, float64 for
+        integers and bool) and its shape without `axis`, or a scalar for "sum" and "mean" and where
+        the result would be 0-d. `out` if given.
 
     Raises
     ------
     TypeError
-        If an input is a masked array, `logits` has any other dtype (float16, complex, longdouble,
-        object, str, datetime), `target` is neither of integer dtype nor float32 or float64, an
-        option is of another type than stated, or `out` is not an array of the result's dtype.
+        If an input is a masked array, `logits` has any other dtype (complex, longdouble, object,
+        str, datetime), `target` is of neither an integer nor one of the float dtypes, an option is
+        of another type than stated, or `out` is not an array of the result's dtype.
     ValueError
         If a shape does not fit that of `logits`, a probability in `target` is negative or NaN, a
         weight is negative or not finite, `label_smoothing` is outside [0, 1], `ignore_index` is
@@ -242,12 +244,13 @@ def cross_entropy_grad(
     Parameters
     ----------
     logits : array_like
-        Raw scores in nats, not probabilities, with the K classes on `axis`: float32, float64,
-        integers or bool. Every other dimension is a batch of rows.
+        Raw scores in nats, not probabilities, with the K classes on `axis`: float16,
+        ml_dtypes.bfloat16, float32, float64, integers or bool, in any byte order. Every other
+        dimension is a batch of rows.
     target : array_like
         Class labels y, of any integer dtype and the shape of `logits` without `axis`; or class
-        probabilities >= 0, float32 or float64 and of the shape of `logits`, which need not sum to
-        1.
+        probabilities >= 0, of any of the float dtypes and of the shape of `logits`, which need not
+        sum to 1.
     axis : int, tuple of ints or None, default -1
         The axis of the classes; several axes, or all for None, hold them together, in C order.
     weight : array_like of shape (K,), optional
@@ -277,9 +280,9 @@ def cross_entropy_grad(
     Raises
     ------
     TypeError
-        If an input is a masked array, `logits` has any other dtype (float16, complex, longdouble,
-        object, str, datetime), `target` is neither of integer dtype nor float32 or float64, an
-        option is of another type than stated, or `out` is not an array of the result's dtype.
+        If an input is a masked array, `logits` has any other dtype (complex, longdouble, object,
+        str, datetime), `target` is of neither an integer nor one of the float dtypes, an option is
+        of another type than stated, or `out` is not an array of the result's dtype.
     ValueError
         If a shape does not fit that of `logits`, a probability in `target` is negative or NaN, a
         weight is negative or not finite, `label_smoothing` is outside [0, 1], `ignore_index` is
@@ -348,7 +351,7 @@ def cross_entropy_grad(
 
 @overload
 def cross_entropy_value_and_grad(
-    logits: NDArray[Float],
+    logits: NDArray[Loss],
     target: ArrayLike,
     axis: Axis = -1,
     *,
@@ -357,11 +360,11 @@ def cross_entropy_value_and_grad(
     label_smoothing: float = 0.0,
     ignore_index: int | None = None,
     reduction: Literal["sum", "mean"],
-    out: tuple[None, NDArray[Float] | None] | None = None,
-) -> tuple[Float, NDArray[Float]]: ...
+    out: tuple[None, NDArray[Loss] | None] | None = None,
+) -> tuple[Loss, NDArray[Loss]]: ...
 @overload
 def cross_entropy_value_and_grad(
-    logits: NDArray[Float],
+    logits: NDArray[Loss],
     target: ArrayLike,
     axis: Axis = -1,
     *,
@@ -370,8 +373,8 @@ def cross_entropy_value_and_grad(
     label_smoothing: float = 0.0,
     ignore_index: int | None = None,
     reduction: Reduction = "none",
-    out: tuple[NDArray[Float] | None, NDArray[Float] | None] | None = None,
-) -> tuple[NDArray[Float] | Float, NDArray[Float]]: ...
+    out: tuple[NDArray[Loss] | None, NDArray[Loss] | None] | None = None,
+) -> tuple[NDArray[Loss] | Loss, NDArray[Loss]]: ...
 @overload
 def cross_entropy_value_and_grad(
     logits: ArrayLike,
@@ -402,12 +405,13 @@ def cross_entropy_value_and_grad(
     Parameters
     ----------
     logits : array_like
-        Raw scores in nats, not probabilities, with the K classes on `axis`: float32, float64,
-        integers or bool. Every other dimension is a batch of rows.
+        Raw scores in nats, not probabilities, with the K classes on `axis`: float16,
+        ml_dtypes.bfloat16, float32, float64, integers or bool, in any byte order. Every other
+        dimension is a batch of rows.
     target : array_like
         Class labels y, of any integer dtype and the shape of `logits` without `axis`; or class
-        probabilities >= 0, float32 or float64 and of the shape of `logits`, which need not sum to
-        1.
+        probabilities >= 0, of any of the float dtypes and of the shape of `logits`, which need not
+        sum to 1.
     axis : int, tuple of ints or None, default -1
         The axis of the classes; several axes, or all for None, hold them together, in C order.
     weight : array_like of shape (K,), optional
@@ -440,10 +444,10 @@ def cross_entropy_value_and_grad(
     Raises
     ------
     TypeError
-        If an input is a masked array, `logits` has any other dtype (float16, complex, longdouble,
-        object, str, datetime), `target` is neither of integer dtype nor float32 or float64, an
-        option is of another type than stated, or `out` is not a pair, each None or an array of the
-        results' dtype.
+        If an input is a masked array, `logits` has any other dtype (complex, longdouble, object,
+        str, datetime), `target` is of neither an integer nor one of the float dtypes, an option is
+        of another type than stated, or `out` is not a pair, each None or an array of the results'
+        dtype.
     ValueError
         If a shape does not fit that of `logits`, a probability in `target` is negative or NaN, a
         weight is negative or not finite, `label_smoothing` is outside [0, 1], `ignore_index` is

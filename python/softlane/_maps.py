@@ -24,6 +24,17 @@ def softmax(
     *,
     temperature: float = 1.0,
     where: ArrayLike | None = None,
+    dtype: None = None,
+    out: NDArray[Float] | None = None,
+) -> NDArray[Float]: ...
+@overload
+def softmax(
+    x: NDArray[Any],
+    axis: Axis = -1,
+    *,
+    temperature: float = 1.0,
+    where: ArrayLike | None = None,
+    dtype: type[Float],
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float]: ...
 @overload
@@ -33,6 +44,7 @@ def softmax(
     *,
     temperature: float = 1.0,
     where: ArrayLike | None = None,
+    dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
 def softmax(
@@ -41,6 +53,7 @@ def softmax(
     *,
     temperature: float = 1.0,
     where: ArrayLike | None = None,
+    dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult:
     """Compute the softmax: exp(x / T) / Σ exp(x / T).
@@ -48,8 +61,8 @@ def softmax(
     Parameters
     ----------
     x : array_like
-        Real numbers of any shape: float32, float64, integers or bool. Differences between them are
-        in nats, times T.
+        Real numbers of any shape: float16, ml_dtypes.bfloat16, float32, float64, integers or bool,
+        in any byte order. Differences between them are in nats, times T.
     axis : int, tuple of ints or None, default -1
         The axis of a row's K elements; several axes, or all for None, form one row together.
     temperature : float, default 1.0
@@ -57,6 +70,10 @@ def softmax(
     where : array_like of bool, optional
         Which entries of `x` take part: True to keep one; broadcastable to `x`. An excluded one
         counts as absent whatever it holds, NaN included: its softmax is 0. None keeps all.
+    dtype : dtype_like, optional
+        The result's dtype: float16, ml_dtypes.bfloat16, float32 or float64. The computation runs
+        in the wider of what `x` and the result compute in, and is rounded once at its end; by
+        default the result has the dtype of `x`, or float64 for integers and bool.
     out : ndarray, optional
         A writeable array of exactly the result's shape and dtype, with any strides, to write to.
         It may be an input or overlap one: the result is as if it did not.
@@ -64,14 +81,14 @@ def softmax(
     Returns
     -------
     ndarray or NumPy scalar
-        Probabilities, without unit, with the shape of `x` and its dtype (float64 for integers and
-        bool): `out` if given, else a new array, or a scalar for a 0-d `x`.
+        Probabilities, without unit, with the shape of `x` and in `dtype`: `out` if given, else a
+        new array, or a scalar for a 0-d `x`.
 
     Raises
     ------
     TypeError
-        If `x` is a masked array or has any other dtype (float16, complex, longdouble, object, str,
-        datetime), `temperature` is not a number, `axis` is of another type than stated, `where` is
+        If `x` is a masked array or has any other dtype (complex, longdouble, object, str,
+        datetime), `temperature` is not a number, `axis` or `dtype` is not as stated, `where` is
         not of dtype bool, or `out` is not an array of the result's dtype.
     ValueError
         If `temperature` is not a finite number > 0, an axis is repeated, `where` does not broadcast
@@ -136,7 +153,7 @@ def softmax(
     >>> sl.softmax([[1.0, 2.0], [1.0, 2.0]], where=[[True, False], [True, True]]).round(4).tolist()
     [[1.0, 0.0], [0.2689, 0.7311]]
     """
-    return _core.softmax(x, axis, temperature, where, out)
+    return _core.softmax(x, axis, temperature, where, dtype, out)
 
 
 @overload
@@ -146,6 +163,17 @@ def log_softmax(
     *,
     temperature: float = 1.0,
     where: ArrayLike | None = None,
+    dtype: None = None,
+    out: NDArray[Float] | None = None,
+) -> NDArray[Float]: ...
+@overload
+def log_softmax(
+    x: NDArray[Any],
+    axis: Axis = -1,
+    *,
+    temperature: float = 1.0,
+    where: ArrayLike | None = None,
+    dtype: type[Float],
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float]: ...
 @overload
@@ -155,6 +183,7 @@ def log_softmax(
     *,
     temperature: float = 1.0,
     where: ArrayLike | None = None,
+    dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
 def log_softmax(
@@ -163,6 +192,7 @@ def log_softmax(
     *,
     temperature: float = 1.0,
     where: ArrayLike | None = None,
+    dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult:
     """Compute the logarithm of the softmax: x / T - log Σ exp(x / T).
@@ -170,8 +200,8 @@ def log_softmax(
     Parameters
     ----------
     x : array_like
-        Real numbers of any shape: float32, float64, integers or bool. Differences between them are
-        in nats, times T.
+        Real numbers of any shape: float16, ml_dtypes.bfloat16, float32, float64, integers or bool,
+        in any byte order. Differences between them are in nats, times T.
     axis : int, tuple of ints or None, default -1
         The axis of a row's K elements; several axes, or all for None, form one row together.
     temperature : float, default 1.0
@@ -179,6 +209,10 @@ def log_softmax(
     where : array_like of bool, optional
         Which entries of `x` take part: True to keep one; broadcastable to `x`. An excluded one
         counts as absent whatever it holds, NaN included: its log-softmax is -inf. None keeps all.
+    dtype : dtype_like, optional
+        The result's dtype: float16, ml_dtypes.bfloat16, float32 or float64. The computation runs
+        in the wider of what `x` and the result compute in, and is rounded once at its end; by
+        default the result has the dtype of `x`, or float64 for integers and bool.
     out : ndarray, optional
         A writeable array of exactly the result's shape and dtype, with any strides, to write to.
         It may be an input or overlap one: the result is as if it did not.
@@ -186,14 +220,14 @@ def log_softmax(
     Returns
     -------
     ndarray or NumPy scalar
-        Log-probabilities in nats, all <= 0, with the shape of `x` and its dtype (float64 for
-        integers and bool): `out` if given, else a new array, or a scalar for a 0-d `x`.
+        Log-probabilities in nats, all <= 0, with the shape of `x` and in `dtype`: `out` if given,
+        else a new array, or a scalar for a 0-d `x`.
 
     Raises
     ------
     TypeError
-        If `x` is a masked array or has any other dtype (float16, complex, longdouble, object, str,
-        datetime), `temperature` is not a number, `axis` is of another type than stated, `where` is
+        If `x` is a masked array or has any other dtype (complex, longdouble, object, str,
+        datetime), `temperature` is not a number, `axis` or `dtype` is not as stated, `where` is
         not of dtype bool, or `out` is not an array of the result's dtype.
     ValueError
         If `temperature` is not a finite number > 0, an axis is repeated, `where` does not broadcast
@@ -246,7 +280,7 @@ def log_softmax(
     >>> sl.log_softmax([2.0, float("nan"), 2.0], where=[True, False, True]).round(4).tolist()
     [-0.6931, -inf, -0.6931]
     """
-    return _core.log_softmax(x, axis, temperature, where, out)
+    return _core.log_softmax(x, axis, temperature, where, dtype, out)
 
 
 @overload
@@ -256,6 +290,17 @@ def softmin(
     *,
     temperature: float = 1.0,
     where: ArrayLike | None = None,
+    dtype: None = None,
+    out: NDArray[Float] | None = None,
+) -> NDArray[Float]: ...
+@overload
+def softmin(
+    x: NDArray[Any],
+    axis: Axis = -1,
+    *,
+    temperature: float = 1.0,
+    where: ArrayLike | None = None,
+    dtype: type[Float],
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float]: ...
 @overload
@@ -265,6 +310,7 @@ def softmin(
     *,
     temperature: float = 1.0,
     where: ArrayLike | None = None,
+    dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
 def softmin(
@@ -273,6 +319,7 @@ def softmin(
     *,
     temperature: float = 1.0,
     where: ArrayLike | None = None,
+    dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult:
     """Compute the softmax of -x: exp(-x / T) / Σ exp(-x / T).
@@ -280,8 +327,8 @@ def softmin(
     Parameters
     ----------
     x : array_like
-        Real numbers of any shape: float32, float64, integers or bool. Differences between them are
-        in nats, times T.
+        Real numbers of any shape: float16, ml_dtypes.bfloat16, float32, float64, integers or bool,
+        in any byte order. Differences between them are in nats, times T.
     axis : int, tuple of ints or None, default -1
         The axis of a row's K elements; several axes, or all for None, form one row together.
     temperature : float, default 1.0
@@ -289,6 +336,10 @@ def softmin(
     where : array_like of bool, optional
         Which entries of `x` take part: True to keep one; broadcastable to `x`. An excluded one
         counts as absent whatever it holds, NaN included: its softmin is 0. None keeps all.
+    dtype : dtype_like, optional
+        The result's dtype: float16, ml_dtypes.bfloat16, float32 or float64. The computation runs
+        in the wider of what `x` and the result compute in, and is rounded once at its end; by
+        default the result has the dtype of `x`, or float64 for integers and bool.
     out : ndarray, optional
         A writeable array of exactly the result's shape and dtype, with any strides, to write to.
         It may be an input or overlap one: the result is as if it did not.
@@ -296,14 +347,14 @@ def softmin(
     Returns
     -------
     ndarray or NumPy scalar
-        Probabilities, without unit, with the shape of `x` and its dtype (float64 for integers and
-        bool): `out` if given, else a new array, or a scalar for a 0-d `x`.
+        Probabilities, without unit, with the shape of `x` and in `dtype`: `out` if given, else a
+        new array, or a scalar for a 0-d `x`.
 
     Raises
     ------
     TypeError
-        If `x` is a masked array or has any other dtype (float16, complex, longdouble, object, str,
-        datetime), `temperature` is not a number, `axis` is of another type than stated, `where` is
+        If `x` is a masked array or has any other dtype (complex, longdouble, object, str,
+        datetime), `temperature` is not a number, `axis` or `dtype` is not as stated, `where` is
         not of dtype bool, or `out` is not an array of the result's dtype.
     ValueError
         If `temperature` is not a finite number > 0, an axis is repeated, `where` does not broadcast
@@ -347,7 +398,7 @@ def softmin(
     >>> sl.softmin([1.0, 2.0, 3.0]).round(4).tolist()
     [0.6652, 0.2447, 0.09]
     """
-    return _core.softmin(x, axis, temperature, where, out)
+    return _core.softmin(x, axis, temperature, where, dtype, out)
 
 
 @overload
@@ -359,6 +410,7 @@ def logsumexp(
     keepdims: Literal[False] = False,
     return_sign: Literal[False] = False,
     where: ArrayLike | None = None,
+    dtype: None = None,
     out: None = None,
 ) -> Float: ...
 @overload
@@ -370,6 +422,7 @@ def logsumexp(
     keepdims: bool = False,
     return_sign: Literal[False] = False,
     where: ArrayLike | None = None,
+    dtype: None = None,
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float] | Float: ...
 @overload
@@ -381,6 +434,19 @@ def logsumexp(
     keepdims: bool = False,
     return_sign: Literal[False] = False,
     where: ArrayLike | None = None,
+    dtype: type[Float],
+    out: NDArray[Float] | None = None,
+) -> NDArray[Float] | Float: ...
+@overload
+def logsumexp(
+    x: ArrayLike,
+    axis: Axis = None,
+    *,
+    b: ArrayLike | None = None,
+    keepdims: bool = False,
+    return_sign: Literal[False] = False,
+    where: ArrayLike | None = None,
+    dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
 @overload
@@ -392,6 +458,7 @@ def logsumexp(
     keepdims: bool = False,
     return_sign: Literal[True],
     where: ArrayLike | None = None,
+    dtype: DTypeLike | None = None,
     out: OutPair | None = None,
 ) -> tuple[FloatResult, FloatResult]: ...
 @overload
@@ -403,6 +470,7 @@ def logsumexp(
     keepdims: bool = False,
     return_sign: bool = False,
     where: ArrayLike | None = None,
+    dtype: DTypeLike | None = None,
     out: FloatArray | OutPair | None = None,
 ) -> FloatResult | tuple[FloatResult, FloatResult]: ...
 def logsumexp(
@@ -413,6 +481,7 @@ def logsumexp(
     keepdims: bool = False,
     return_sign: bool = False,
     where: ArrayLike | None = None,
+    dtype: DTypeLike | None = None,
     out: FloatArray | OutPair | None = None,
 ) -> FloatResult | tuple[FloatResult, FloatResult]:
     """Compute log Σ exp(x), or log Σ b·exp(x).
@@ -420,14 +489,15 @@ def logsumexp(
     Parameters
     ----------
     x : array_like
-        Real numbers of any shape: float32, float64, integers or bool. In nats.
+        Real numbers of any shape: float16, ml_dtypes.bfloat16, float32, float64, integers or bool,
+        in any byte order. In nats.
     axis : int, tuple of ints or None, default None
         The axis of a row's K elements; several axes, or all for None, form one row together. With
         `b`, of the shape that `x` and `b` broadcast to.
     b : array_like, optional
         Factors of the terms, of the dtypes that `x` may have: positive, negative or 0. `x` and `b`
-        broadcast against each other, and the result has the wider of their dtypes; a Python number
-        takes the other's. None stands for 1.
+        broadcast against each other, and the result has the wider of their dtypes (float32 for
+        float16 and bfloat16 together); a Python number takes the other's. None stands for 1.
     keepdims : bool, default False
         Keep the reduced axes, with length 1, so that the result broadcasts against `x`.
     return_sign : bool, default False
@@ -435,6 +505,10 @@ def logsumexp(
     where : array_like of bool, optional
         Which entries take part: True to keep one; broadcastable to `x` (with `b`, to the shape of
         the two). An excluded one counts as absent whatever it holds, NaN included. None keeps all.
+    dtype : dtype_like, optional
+        The result's dtype: float16, ml_dtypes.bfloat16, float32 or float64. The computation runs
+        in the wider of what the inputs and the result compute in, and is rounded once at its end;
+        by default the result has the inputs' dtype, with float64 for integers and bool.
     out : ndarray, optional
         A writeable array of exactly the result's shape and dtype, with any strides, to write to.
         It may be an input or overlap one: the result is as if it did not. With `return_sign`, a
@@ -444,16 +518,16 @@ def logsumexp(
     -------
     ndarray or NumPy scalar, or a pair of them
         Log-sums in nats, with the shape of `x` (with `b`, of the two) without the reduced axes and
-        its dtype (float64 for integers and bool): `out` if given, else a new array, or a scalar
-        where that would be 0-d. With `return_sign`, log |Σ b·exp(x)| and the sign of the sum: 1, 0
-        or -1, or NaN where the sum is NaN. Without it, the result is NaN where the sum is negative.
+        in `dtype`: `out` if given, else a new array, or a scalar where that would be 0-d. With
+        `return_sign`, log |Σ b·exp(x)| and the sign of the sum: 1, 0 or -1, or NaN where the sum is
+        NaN. Without it, the result is NaN where the sum is negative.
 
     Raises
     ------
     TypeError
-        If `x` or `b` is a masked array or has any other dtype (float16, complex, longdouble,
-        object, str, datetime), `axis` is of another type than stated, `where` is not of dtype bool,
-        or `out` is not an array of the result's dtype (with `return_sign`, not a pair).
+        If `x` or `b` is a masked array or has any other dtype (complex, longdouble, object, str,
+        datetime), `axis` or `dtype` is not as stated, `where` is not of dtype bool, or `out` is not
+        an array of the result's dtype (with `return_sign`, not a pair).
     ValueError
         If an axis is repeated, `x` and `b` do not broadcast against each other, `where` does not
         broadcast to them, or `out` has another shape than the result, is read-only, or has elements
@@ -519,7 +593,7 @@ def logsumexp(
     >>> round(float(sl.logsumexp([-2000.0, -2000.0], b=0.5)), 4)
     -2000.0
     """
-    return _core.logsumexp(x, axis, b, keepdims, return_sign, where, out)
+    return _core.logsumexp(x, axis, b, keepdims, return_sign, where, dtype, out)
 
 
 @overload
@@ -530,6 +604,7 @@ def smooth_max(
     temperature: float = 1.0,
     keepdims: Literal[False] = False,
     where: ArrayLike | None = None,
+    dtype: None = None,
     out: None = None,
 ) -> Float: ...
 @overload
@@ -540,6 +615,7 @@ def smooth_max(
     temperature: float = 1.0,
     keepdims: bool = False,
     where: ArrayLike | None = None,
+    dtype: None = None,
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float] | Float: ...
 @overload
@@ -550,6 +626,18 @@ def smooth_max(
     temperature: float = 1.0,
     keepdims: bool = False,
     where: ArrayLike | None = None,
+    dtype: type[Float],
+    out: NDArray[Float] | None = None,
+) -> NDArray[Float] | Float: ...
+@overload
+def smooth_max(
+    x: ArrayLike,
+    axis: Axis = None,
+    *,
+    temperature: float = 1.0,
+    keepdims: bool = False,
+    where: ArrayLike | None = None,
+    dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
 def smooth_max(
@@ -559,6 +647,7 @@ def smooth_max(
     temperature: float = 1.0,
     keepdims: bool = False,
     where: ArrayLike | None = None,
+    dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult:
     """Compute the smooth maximum T·log Σ exp(x / T).
@@ -566,7 +655,8 @@ def smooth_max(
     Parameters
     ----------
     x : array_like
-        Real numbers of any shape: float32, float64, integers or bool. In any unit.
+        Real numbers of any shape: float16, ml_dtypes.bfloat16, float32, float64, integers or bool,
+        in any byte order. In any unit.
     axis : int, tuple of ints or None, default None
         The axis of a row's K elements; several axes, or all for None, form one row together.
     temperature : float, default 1.0
@@ -576,6 +666,10 @@ def smooth_max(
     where : array_like of bool, optional
         Which entries of `x` take part: True to keep one; broadcastable to `x`. An excluded one
         counts as absent whatever it holds, NaN included. None keeps all.
+    dtype : dtype_like, optional
+        The result's dtype: float16, ml_dtypes.bfloat16, float32 or float64. The computation runs
+        in the wider of what `x` and the result compute in, and is rounded once at its end; by
+        default the result has the dtype of `x`, or float64 for integers and bool.
     out : ndarray, optional
         A writeable array of exactly the result's shape and dtype, with any strides, to write to.
         It may be an input or overlap one: the result is as if it did not.
@@ -583,15 +677,14 @@ def smooth_max(
     Returns
     -------
     ndarray or NumPy scalar
-        Smooth maxima in the unit of `x`, with the shape of `x` without the reduced axes and its
-        dtype (float64 for integers and bool): `out` if given, else a new array, or a scalar where
-        that would be 0-d.
+        Smooth maxima in the unit of `x`, with the shape of `x` without the reduced axes and in
+        `dtype`: `out` if given, else a new array, or a scalar where that would be 0-d.
 
     Raises
     ------
     TypeError
-        If `x` is a masked array or has any other dtype (float16, complex, longdouble, object, str,
-        datetime), `temperature` is not a number, `axis` is of another type than stated, `where` is
+        If `x` is a masked array or has any other dtype (complex, longdouble, object, str,
+        datetime), `temperature` is not a number, `axis` or `dtype` is not as stated, `where` is
         not of dtype bool, or `out` is not an array of the result's dtype.
     ValueError
         If `temperature` is not a finite number > 0, an axis is repeated, `where` does not broadcast
@@ -639,7 +732,7 @@ def smooth_max(
     >>> [round(float(sl.smooth_max(x, temperature=t)), 4) for t in (2.0, 1.0, 0.5, 0.1)]
     [4.3605, 3.4076, 3.0715, 3.0]
     """
-    return _core.smooth_max(x, axis, temperature, keepdims, where, out)
+    return _core.smooth_max(x, axis, temperature, keepdims, where, dtype, out)
 
 
 @overload
@@ -650,6 +743,7 @@ def smooth_min(
     temperature: float = 1.0,
     keepdims: Literal[False] = False,
     where: ArrayLike | None = None,
+    dtype: None = None,
     out: None = None,
 ) -> Float: ...
 @overload
@@ -660,6 +754,7 @@ def smooth_min(
     temperature: float = 1.0,
     keepdims: bool = False,
     where: ArrayLike | None = None,
+    dtype: None = None,
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float] | Float: ...
 @overload
@@ -670,6 +765,18 @@ def smooth_min(
     temperature: float = 1.0,
     keepdims: bool = False,
     where: ArrayLike | None = None,
+    dtype: type[Float],
+    out: NDArray[Float] | None = None,
+) -> NDArray[Float] | Float: ...
+@overload
+def smooth_min(
+    x: ArrayLike,
+    axis: Axis = None,
+    *,
+    temperature: float = 1.0,
+    keepdims: bool = False,
+    where: ArrayLike | None = None,
+    dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
 def smooth_min(
@@ -679,6 +786,7 @@ def smooth_min(
     temperature: float = 1.0,
     keepdims: bool = False,
     where: ArrayLike | None = None,
+    dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult:
     """Compute the smooth minimum -T·log Σ exp(-x / T).
@@ -686,7 +794,8 @@ def smooth_min(
     Parameters
     ----------
     x : array_like
-        Real numbers of any shape: float32, float64, integers or bool. In any unit.
+        Real numbers of any shape: float16, ml_dtypes.bfloat16, float32, float64, integers or bool,
+        in any byte order. In any unit.
     axis : int, tuple of ints or None, default None
         The axis of a row's K elements; several axes, or all for None, form one row together.
     temperature : float, default 1.0
@@ -696,6 +805,10 @@ def smooth_min(
     where : array_like of bool, optional
         Which entries of `x` take part: True to keep one; broadcastable to `x`. An excluded one
         counts as absent whatever it holds, NaN included. None keeps all.
+    dtype : dtype_like, optional
+        The result's dtype: float16, ml_dtypes.bfloat16, float32 or float64. The computation runs
+        in the wider of what `x` and the result compute in, and is rounded once at its end; by
+        default the result has the dtype of `x`, or float64 for integers and bool.
     out : ndarray, optional
         A writeable array of exactly the result's shape and dtype, with any strides, to write to.
         It may be an input or overlap one: the result is as if it did not.
@@ -703,15 +816,14 @@ def smooth_min(
     Returns
     -------
     ndarray or NumPy scalar
-        Smooth minima in the unit of `x`, with the shape of `x` without the reduced axes and its
-        dtype (float64 for integers and bool): `out` if given, else a new array, or a scalar where
-        that would be 0-d.
+        Smooth minima in the unit of `x`, with the shape of `x` without the reduced axes and in
+        `dtype`: `out` if given, else a new array, or a scalar where that would be 0-d.
 
     Raises
     ------
     TypeError
-        If `x` is a masked array or has any other dtype (float16, complex, longdouble, object, str,
-        datetime), `temperature` is not a number, `axis` is of another type than stated, `where` is
+        If `x` is a masked array or has any other dtype (complex, longdouble, object, str,
+        datetime), `temperature` is not a number, `axis` or `dtype` is not as stated, `where` is
         not of dtype bool, or `out` is not an array of the result's dtype.
     ValueError
         If `temperature` is not a finite number > 0, an axis is repeated, `where` does not broadcast
@@ -758,7 +870,7 @@ def smooth_min(
     >>> [round(float(sl.smooth_min(x, temperature=t)), 4) for t in (2.0, 1.0, 0.5, 0.1)]
     [-0.3605, 0.5924, 0.9285, 1.0]
     """
-    return _core.smooth_min(x, axis, temperature, keepdims, where, out)
+    return _core.smooth_min(x, axis, temperature, keepdims, where, dtype, out)
 
 
 @overload
@@ -770,6 +882,7 @@ def entropy(
     base: float | None = None,
     keepdims: bool = False,
     where: ArrayLike | None = None,
+    dtype: None = None,
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float] | Float: ...
 @overload
@@ -781,6 +894,19 @@ def entropy(
     base: float | None = None,
     keepdims: bool = False,
     where: ArrayLike | None = None,
+    dtype: type[Float],
+    out: NDArray[Float] | None = None,
+) -> NDArray[Float] | Float: ...
+@overload
+def entropy(
+    logits: ArrayLike,
+    axis: Axis = -1,
+    *,
+    temperature: float = 1.0,
+    base: float | None = None,
+    keepdims: bool = False,
+    where: ArrayLike | None = None,
+    dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
 def entropy(
@@ -791,6 +917,7 @@ def entropy(
     base: float | None = None,
     keepdims: bool = False,
     where: ArrayLike | None = None,
+    dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult:
     """Compute the entropy -Σ p log p of p = softmax(logits / T).
@@ -798,8 +925,8 @@ def entropy(
     Parameters
     ----------
     logits : array_like
-        Real numbers of any shape: float32, float64, integers or bool. Raw scores, not
-        probabilities.
+        Real numbers of any shape: float16, ml_dtypes.bfloat16, float32, float64, integers or bool,
+        in any byte order. Raw scores, not probabilities.
     axis : int, tuple of ints or None, default -1
         The axis of a row's K elements; several axes, or all for None, form one row together.
     temperature : float, default 1.0
@@ -811,6 +938,10 @@ def entropy(
     where : array_like of bool, optional
         Which entries of `logits` take part: True to keep one; broadcastable to `logits`. An
         excluded one counts as absent whatever it holds, NaN included. None keeps all.
+    dtype : dtype_like, optional
+        The result's dtype: float16, ml_dtypes.bfloat16, float32 or float64. The computation runs
+        in the wider of what `logits` and the result compute in, and is rounded once at its end; by
+        default the result has the dtype of `logits`, or float64 for integers and bool.
     out : ndarray, optional
         A writeable array of exactly the result's shape and dtype, with any strides, to write to.
         It may be an input or overlap one: the result is as if it did not.
@@ -819,15 +950,14 @@ def entropy(
     -------
     ndarray or NumPy scalar
         Entropies in nats, or in the unit of `base`, with the shape of `logits` without the reduced
-        axes and its dtype (float64 for integers and bool): `out` if given, else a new array, or a
-        scalar where that would be 0-d.
+        axes and in `dtype`: `out` if given, else a new array, or a scalar where that would be 0-d.
 
     Raises
     ------
     TypeError
-        If `logits` is a masked array or has any other dtype (float16, complex, longdouble, object,
-        str, datetime), `temperature` or `base` is not a number, `axis` is of another type than
-        stated, `where` is not of dtype bool, or `out` is not an array of the result's dtype.
+        If `logits` is a masked array or has any other dtype (complex, longdouble, object, str,
+        datetime), `temperature` or `base` is not a number, `axis` or `dtype` is not as stated,
+        `where` is not of dtype bool, or `out` is not an array of the result's dtype.
     ValueError
         If `temperature` is not a finite number > 0, `base` is not a finite number > 0 other than 1,
         an axis is repeated, `where` does not broadcast to `logits`, or `out` has another shape than
@@ -881,7 +1011,7 @@ def entropy(
     >>> round(float(sl.entropy([0.0, 0.0, 5.0], base=2, where=[True, True, False])), 4)
     1.0
     """
-    return _core.entropy(logits, axis, temperature, base, keepdims, where, out)
+    return _core.entropy(logits, axis, temperature, base, keepdims, where, dtype, out)
 
 
 def one_hot(

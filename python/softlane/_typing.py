@@ -10,7 +10,8 @@ from typing import Any, Literal, SupportsIndex, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-Float = TypeVar("Float", bound=np.float32 | np.float64)
+Float = TypeVar("Float", bound=np.float16 | np.float32 | np.float64)
+Loss = TypeVar("Loss", bound=np.float32 | np.float64)  # losses of float16 logits are float32
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 FloatResult: TypeAlias = FloatArray | np.floating[Any]

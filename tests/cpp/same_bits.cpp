@@ -31,15 +31,23 @@ std::uint64_t hash(const void* data, std::size_t bytes, std::uint64_t h) {  // F
 }
 
 template <class T>
-void set_stream(Stream& s, std::vector<T>& v, index_t per_row, index_t stride) {
-  s.data = reinterpret_cast<char*>(v.data());
-  s.class_stride = stride * static_cast<index_t>(sizeof(T));
-  s.row_stride[0] = per_row * stride * static_cast<index_t>(sizeof(T));
+constexpr Element own = sizeof(T) == 4 ? Element::float32 : Element::float64;
+
+index_t item_size(Element element) {
+  return element == Element::float64 ? 8 : element == Element::float32 ? 4 : 2;
 }
 
+void set_stream(Stream& s, void* data, Element element, index_t per_row, index_t stride) {
+  s.data = static_cast<char*>(data);
+  s.format = {element, ByteOrder::native};
+  s.class_stride = stride * item_size(element);
+  s.row_stride[0] = per_row * s.class_stride;
+}
+
+// Computed in T, with logits and results stored as `element`.
 template <class T>
-std::uint64_t result(Operation operation, index_t rows, index_t classes, double scale,
-                     int variant) {
+std::uint64_t result(Element element, Operation operation, index_t rows, index_t classes,
+                     double scale, int variant) {
   Lcg random{static_cast<std::uint64_t>(classes * 1000 + variant)};
   const std::size_t n = static_cast<std::size_t>(rows * classes);
   const index_t stride = variant % 2 == 0 ? 1 : 2;
@@ -57,8 +65,12 @@ std::uint64_t result(Operation operation, index_t rows, index_t classes, double 
   std::vector<double> damping(static_cast<std::size_t>(rows), 0.25);
 
   const bool matrix = operation == Operation::cross_entropy_hessian;
-  std::vector<T> out[2];
-  for (auto& o : out) o.assign(n * static_cast<std::size_t>(matrix ? classes : 1), T(0));
+  const std::size_t item = static_cast<std::size_t>(item_size(element));
+  std::vector<char> stored(logits.size() * item), out[2];
+  for (std::size_t i = 0; i < logits.size(); ++i)
+    active_table().fill(stored.data() + i * item, 0, {element, ByteOrder::native}, 1,
+                        static_cast<double>(logits[i]));
+  for (auto& o : out) o.assign(n * static_cast<std::size_t>(matrix ? classes : 1) * item, 0);
 
   Call call{};
   call.operation = operation;
@@ -67,25 +79,25 @@ std::uint64_t result(Operation operation, index_t rows, index_t classes, double 
   call.space.ndim = 1;
   call.space.rows = rows;
   call.space.shape[0] = rows;
-  set_stream(call.logits, logits, classes, stride);
+  set_stream(call.logits, stored.data(), element, classes, stride);
   if (operation <= Operation::signed_sum) {
     call.temperature = variant == 1 ? 0.7 : 1.0;
     call.negate = variant == 2 && operation == Operation::softmax;
   } else if (variant == 2) {
-    set_stream(call.probabilities, probabilities, classes, 1);
+    set_stream(call.probabilities, probabilities.data(), own<T>, classes, 1);
   } else {
     call.labels = labels.data();
     call.label_smoothing = variant == 1 ? 0.1 : 0.0;
   }
-  set_stream(call.vector, vector, classes, 1);
-  set_stream(call.factors, vector, classes, 1);
+  set_stream(call.vector, vector.data(), own<T>, classes, 1);
+  set_stream(call.factors, vector.data(), own<T>, classes, 1);
   call.damping = damping.data();
   for (int i = 0; i < 2; ++i)
-    set_stream(call.out[i], out[i], matrix ? classes * classes : classes, 1);
-  call.out[0].second_class_stride = classes * static_cast<index_t>(sizeof(T));
+    set_stream(call.out[i], out[i].data(), element, matrix ? classes * classes : classes, 1);
+  call.out[0].second_class_stride = classes * item_size(element);
   run(call);
   std::uint64_t h = 14695981039346656037u;
-  for (const auto& o : out) h = hash(o.data(), o.size() * sizeof(T), h);
+  for (const auto& o : out) h = hash(o.data(), o.size(), h);
   return h;
 }
 
@@ -99,10 +111,14 @@ std::string report() {
       for (int variant = 0; variant < 4; ++variant) {
         for (const double scale : {1.0, 30.0}) {
           char line[128];
-          std::snprintf(line, sizeof line, "%d %d %d %g %016" PRIx64 " %016" PRIx64 "\n", op,
-                        static_cast<int>(classes), variant, scale,
-                        result<float>(operation, 5, classes, scale, variant),
-                        result<double>(operation, 5, classes, scale, variant));
+          const auto in = [&](auto zero, Element element) {
+            return result<decltype(zero)>(element, operation, 5, classes, scale, variant);
+          };
+          std::snprintf(line, sizeof line,
+                        "%d %d %d %g %016" PRIx64 " %016" PRIx64 " %016" PRIx64 " %016" PRIx64 "\n",
+                        op, static_cast<int>(classes), variant, scale, in(0.0f, Element::float32),
+                        in(0.0, Element::float64), in(0.0f, Element::float16),
+                        in(0.0f, Element::bfloat16));
           text += line;
         }
       }

@@ -1,0 +1,322 @@
+// Cross-entropy and its derivatives with rows across lanes: targets that are labels, or none.
+#pragma once
+
+#include "kernels/across_maps.hpp"
+#include "kernels/curvature.hpp"
+
+namespace softlane {
+namespace SOFTLANE_ISA {
+
+// As CrossEntropyRow, for the rows of a group.
+template <class T>
+class LabelledGroups {
+ public:
+  using V = Vec<T>;
+  using P = Pack<T>;
+  using W = Wide<T, P>;
+  static constexpr int lanes = V::lanes;
+
+  explicit LabelledGroups(const Call& call) : call_(call) {}
+
+  static bool suit(const Call& call) {
+    return call.probabilities.data == nullptr &&
+           (call.labels == nullptr || call.label_smoothing == 0) && suits_groups<T>(call);
+  }
+
+  // Before the exponentials take the logits' place.
+  void start(GroupSlot<T>& slot) const {
+    if (call_.labels == nullptr) return;
+    const std::int64_t* const labels = call_.labels + slot.group.first.row();
+    for (int r = 0; r < lanes; ++r) {
+      const index_t y = r < slot.group.count ? labels[r] : 0;
+      slot.label_logit[r] = slot.x.at(y)[r];
+      slot.label_rank[r] = ranks<T>.of[y];
+    }
+  }
+
+  // The numbers of a group's rows.
+  struct Numbers {
+    W scale;  // what multiplies loss and derivatives
+    W total;  // W
+    P row_scale;
+    W curvature;  // c of c (diag(p) - p p^T)
+    unsigned left_out = 0;
+  };
+  Numbers numbers(const GroupSlot<T>& slot) const {
+    Numbers v{W{P(call_.scale)}, W{P(1.0)}, P(1.0), W{P(1.0)}};
+    const index_t row = slot.group.first.row();
+    alignas(64) double a[lanes];
+    if (call_.row_scale != nullptr) {
+      for (int r = 0; r < lanes; ++r) {
+        a[r] = r < slot.group.count ? call_.row_scale[row + r] : 1;
+        v.left_out |= static_cast<unsigned>(a[r] == 0) << r;
+      }
+      v.row_scale = P::load(a);
+      v.scale = v.scale * v.row_scale;
+    }
+    if (call_.weight != nullptr && call_.labels != nullptr) {
+      for (int r = 0; r < lanes; ++r) {
+        a[r] = r < slot.group.count ? call_.weight[call_.labels[row + r]] : 1;
+      }
+      v.total = W{P::load(a)};
+    }
+    v.curvature = v.scale * v.total;
+    return v;
+  }
+
+  // Times row_scale, not scale, as CrossEntropyRow::loss.
+  P loss(const GroupSlot<T>& slot, const Numbers& v) const {
+    const GroupSummary<T>& s = slot.summary;
+    const P zero(0.0), max = widened(s.highest), y = widened(V::load(slot.label_logit));
+    const P d = max - y, back = max - d, lost = (back - y) + (max - (d + back));
+    const Wide<double, P> log_ratio = log1p_ratio<P>(s.tail, s.top);
+    const Wide<double, P> value = Wide<double, P>{d, lost} + log_ratio;
+    const W sum = v.total * (W{value.hi} + W{value.lo});
+    const P plain = (sum * v.row_scale).value();
+    // -inf at the label
+    const P infinite = v.row_scale * v.total.value() * d;
+    const P finite = select(equal(d - d, zero), plain, infinite);
+    return select(equal(v.total.value(), zero), zero, finite);
+  }
+
+  // The gradient at the label, as CrossEntropyRow::mend_gradient.
+  V label_gradient(const GroupSlot<T>& slot, const Numbers& v) const {
+    const GroupSummary<T>& s = slot.summary;
+    // 1 where the label has the maximum, for the masks of V and of P differ.
+    const V one(T(1)), none(T(0));
+    const P at_top = widened(select(equal(V::load(slot.label_rank), s.where), one, none));
+    const auto top = equal(at_top, P(1.0));
+    const W term = exp_wide_of(V::load(slot.label_logit), s);
+    const W share = v.curvature * quotient(W::choose(top, s.tail, term), s.sum);
+    const W other = share + v.curvature * P(-1.0);
+    return narrowed<T>(select(top, (share * P(-1.0)).value(), other.value()));
+  }
+
+  void write_loss(const GroupSlot<T>& slot, const Numbers& v, const Stream* to) const {
+    if (to == nullptr && call_.row_loss == nullptr) return;
+    const unsigned bad = slot.summary.bad & ~v.left_out;
+    const P l = loss(slot, v);
+    if (call_.row_loss != nullptr) {
+      alignas(64) double a[lanes];
+      l.store(a);
+      for (int r = 0; r < slot.group.count; ++r) {
+        const bool out = (v.left_out >> r & 1) != 0, nan = (bad >> r & 1) != 0;
+        call_.row_loss[slot.group.first.row() + r] = out   ? 0.0
+                                                     : nan ? static_cast<double>(quiet_nan<T>())
+                                                           : a[r];
+      }
+    } else {
+      const V rows = blanked(narrowed<T>(l), bad, quiet_nan<T>());
+      write_row_values(call_, slot.group, *to, blanked(rows, v.left_out, T(0)));
+    }
+  }
+  void blank(const GroupSlot<T>& slot, const Numbers& v, const Columns<T>& y) const {
+    blank_rows(y, call_.classes, slot.summary.bad, quiet_nan<T>());
+    blank_rows(y, call_.classes, v.left_out & slot.rows(), T(0));
+  }
+
+ private:
+  W exp_wide_of(V logit, const GroupSummary<T>& s) const {
+    return exp_wide(logit, Direct<T>{}, s.base);
+  }
+  const Call& call_;
+};
+
+template <class T>
+inline void grouped_cross_entropy(const Call& call, index_t begin, index_t end, void* memory,
+                                  const Results& to, Kernel rows_kernel) {
+  using V = Vec<T>;
+  using P = Pack<T>;
+  const LabelledGroups<T> labelled(call);
+  const Stream* const terms = to.gradient != nullptr ? to.gradient : to.diagonal;
+  const bool both = to.gradient != nullptr && to.diagonal != nullptr;
+  const Carrier<T> diagonal = both ? Carrier<T>(call, *to.diagonal) : Carrier<T>();
+  T* const buffer = group_buffer<T>(call, memory);
+  const auto finish = [&](const GroupSlot<T>& slot) {
+    const GroupSummary<T>& s = slot.summary;
+    const auto numbers = labelled.numbers(slot);
+    labelled.write_loss(slot, numbers, to.loss);
+    if (terms == nullptr) return;
+    const Columns<T> e = slot.e;
+    if (to.diagonal != nullptr) {
+      const Columns<T> h = both ? diagonal.open(slot.group, slot.second) : e;
+      const Normalizer<T, P> probability(s.sum, Wide<T, P>{P(1.0)});
+      const Factor<T> curvature(numbers.curvature);
+      const auto p = quotient(s.top, s.sum), rest = quotient(s.tail, s.sum);
+      const V at_top = narrowed<T>((numbers.curvature * (p * rest)).value());
+      for (index_t k = 0; k < call.classes; ++k) {
+        const V v = curvature(variance(probability(e.load(k))));
+        h.store(k, select(equal(s.where, V(ranks<T>.of[k])), at_top, v));
+      }
+      labelled.blank(slot, numbers, h);
+      if (both) diagonal.write(slot.group, h, buffer);
+    }
+    if (to.gradient != nullptr) {
+      const Normalizer<T, P> scaled(s.sum, numbers.curvature);
+      const V label = V::load(slot.label_rank), at_label = labelled.label_gradient(slot, numbers);
+      const auto write = [&](auto move) __attribute__((always_inline)) {
+        for (index_t k = 0; k < call.classes; ++k) {
+          const V v = scaled(move(e.load(k)));
+          e.store(k, select(equal(label, V(ranks<T>.of[k])), at_label, v));
+        }
+      };
+      if (scaled.moves()) {
+        write([&](V v) { return scaled.moved(v); });
+      } else {
+        write([](V v) { return v; });
+      }
+      labelled.blank(slot, numbers, e);
+    }
+  };
+  each_group<T>(
+      call, begin, end, memory, terms != nullptr ? Keep::output : Keep::nothing, terms, diagonal,
+      [&](GroupSlot<T>& slot) { labelled.start(slot); }, finish, rows_kernel);
+}
+
+template <class T>
+void cross_entropy(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+  if (!LabelledGroups<T>::suit(call)) return cross_entropy_rows<T>(call, begin, end, memory);
+  grouped_cross_entropy<T>(call, begin, end, memory, {present(call.out[0]), nullptr, nullptr},
+                           cross_entropy_rows<T>);
+}
+template <class T>
+void cross_entropy_grad(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+  if (!LabelledGroups<T>::suit(call)) return cross_entropy_grad_rows<T>(call, begin, end, memory);
+  grouped_cross_entropy<T>(call, begin, end, memory, {nullptr, present(call.out[0]), nullptr},
+                           cross_entropy_grad_rows<T>);
+}
+template <class T>
+void cross_entropy_value_and_grad(const Call& call, index_t begin, index_t end,
+                                  void* memory) noexcept {
+  if (!LabelledGroups<T>::suit(call))
+    return cross_entropy_value_and_grad_rows<T>(call, begin, end, memory);
+  grouped_cross_entropy<T>(call, begin, end, memory,
+                           {present(call.out[0]), present(call.out[1]), nullptr},
+                           cross_entropy_value_and_grad_rows<T>);
+}
+template <class T>
+void cross_entropy_grad_and_hess_diag(const Call& call, index_t begin, index_t end,
+                                      void* memory) noexcept {
+  if (!LabelledGroups<T>::suit(call))
+    return cross_entropy_grad_and_hess_diag_rows<T>(call, begin, end, memory);
+  grouped_cross_entropy<T>(call, begin, end, memory,
+                           {nullptr, present(call.out[0]), present(call.out[1])},
+                           cross_entropy_grad_and_hess_diag_rows<T>);
+}
+template <class T>
+void cross_entropy_hessian_diag(const Call& call, index_t begin, index_t end,
+                                void* memory) noexcept {
+  if (!LabelledGroups<T>::suit(call))
+    return cross_entropy_hessian_diag_rows<T>(call, begin, end, memory);
+  grouped_cross_entropy<T>(call, begin, end, memory, {nullptr, nullptr, present(call.out[0])},
+                           cross_entropy_hessian_diag_rows<T>);
+}
+
+template <class T>
+void cross_entropy_hessian(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+  // The matrices of longer rows are vectors enough.
+  if (!LabelledGroups<T>::suit(call) || call.classes > 16)
+    return cross_entropy_hessian_rows<T>(call, begin, end, memory);
+  using V = Vec<T>;
+  using P = Pack<T>;
+  const LabelledGroups<T> labelled(call);
+  const Carrier<T> out(call, call.out[0]);
+  const int n = static_cast<int>(call.classes);
+  const index_t step = call.out[0].second_class_stride;
+  T* const buffer = group_buffer<T>(call, memory);
+  const auto finish = [&](const GroupSlot<T>& slot) {
+    const GroupSummary<T>& s = slot.summary;
+    const auto numbers = labelled.numbers(slot);
+    const Normalizer<T, P> probability(s.sum, Wide<T, P>{P(1.0)});
+    const Factor<T> c(numbers.curvature);
+    const auto top = quotient(s.top, s.sum), rest = quotient(s.tail, s.sum);
+    const V at_top = narrowed<T>((numbers.curvature * (top * rest)).value()), zero(T(0));
+    V p[16], q[16];
+    for (int k = 0; k < n; ++k) p[k] = probability(slot.e.load(k), q[k]);
+    for (int j = 0; j < n; ++j) {
+      const Columns<T> h = out.open(slot.group, slot.second, j * step);
+      for (int k = 0; k < n; ++k) {
+        const V product = p[j] * p[k];
+        const V lost = fma(p[j], p[k], zero - product) + (p[j] * q[k] + q[j] * p[k]);
+        h.store(k, zero - fma(c.hi, product, fma(c.hi, lost, c.lo * product)));
+      }
+      h.store(j, select(equal(s.where, V(ranks<T>.of[j])), at_top, c(variance(p[j]))));
+      labelled.blank(slot, numbers, h);
+      out.write(slot.group, h, buffer, j * step);
+    }
+  };
+  each_group<T>(
+      call, begin, end, memory, Keep::panel, nullptr, {},
+      [&](GroupSlot<T>& slot) { labelled.start(slot); }, finish, cross_entropy_hessian_rows<T>);
+}
+
+// As cross_entropy_hvp_rows.
+template <class T>
+void cross_entropy_hvp(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+  if (!LabelledGroups<T>::suit(call) || call.classes > most_panel_classes)
+    return cross_entropy_hvp_rows<T>(call, begin, end, memory);
+  using V = Vec<T>;
+  using P = Pack<T>;
+  using W = Wide<T, P>;
+  constexpr int lanes = V::lanes;
+  constexpr int boost = sizeof(T) == 4 ? 24 : 54;
+  const V small(static_cast<T>(sizeof(T) == 4 ? 0x1p-70 : 0x1p-900));
+  const LabelledGroups<T> labelled(call);
+  const Carrier<T> vector(call, call.vector);
+  T* const buffer = group_buffer<T>(call, memory);
+  const int n = static_cast<int>(call.classes);
+  const auto finish = [&](const GroupSlot<T>& slot) {
+    const GroupSummary<T>& s = slot.summary;
+    const Columns<T> v = vector.read(slot.group, slot.second, buffer), e = slot.e;
+    const auto numbers = labelled.numbers(slot);
+    const Normalizer<T, P> scaled(s.sum, numbers.curvature * P(pow2(boost)));
+    alignas(64) T rank[lanes], at_top[lanes];
+    s.where.store(rank);
+    for (int r = 0; r < lanes; ++r) {
+      const int place = -static_cast<int>(rank[r]);
+      at_top[r] = v.at(place / 64 + place % 64 * 16)[r];
+    }
+    const V origin = V::load(at_top), less(static_cast<T>(pow2(-boost)));
+    const P reciprocal = quotient(W{P(pow2(boost))}, s.sum).value(), zero(0.0);
+    // LaneSum, over the classes.
+    P hi[16], lo[16];
+    for (int l = 0; l < 16; ++l) hi[l] = lo[l] = zero;
+    for (int k = 0; k < n; ++k) {
+      const P term = widened(e.load(k)) * reciprocal * widened(v.load(k) - origin);
+      P& sum = hi[k % 16];
+      const P next = sum + term;
+      if (sizeof(T) == sizeof(double)) {
+        const P back = next - sum;
+        lo[k % 16] = lo[k % 16] + ((sum - (next - back)) + (term - back));
+      }
+      sum = next;
+    }
+    W lane[16];
+    P plain = zero;
+    for (int l = 0; l < 16; ++l) {
+      lane[l] = W{hi[l]} + W{lo[l]};
+      plain = plain + hi[l];
+    }
+    for (int h = 8; h >= 1; h /= 2) {
+      for (int l = 0; l < h; ++l) lane[l] = lane[l] + lane[l + h];
+    }
+    const W total = W::choose(equal(plain - plain, zero), lane[0], W{plain});
+    const W mean = total * P(pow2(-boost));
+    const V rounded_mean = narrowed<T>(mean.value());
+    const V own = narrowed<T>(-(numbers.curvature * quotient(s.top, s.sum) * mean).value());
+    for (int k = 0; k < n; ++k) {
+      const V a = e.load(k), p = scaled(scaled.moves() ? scaled.moved(a) : a);
+      const V w = (v.load(k) - origin) - rounded_mean;
+      const auto large = greater(p, small);
+      const V product = select(large, p * less, p) * select(large, w, w * less);
+      e.store(k, select(equal(s.where, V(ranks<T>.of[k])), own, product));
+    }
+    labelled.blank(slot, numbers, e);
+  };
+  each_group<T>(
+      call, begin, end, memory, Keep::output, &call.out[0], {},
+      [&](GroupSlot<T>& slot) { labelled.start(slot); }, finish, cross_entropy_hvp_rows<T>);
+}
+
+}  // namespace SOFTLANE_ISA
+}  // namespace softlane

@@ -1,0 +1,239 @@
+// W = Vec<T>::lanes rows at once, a row in each lane: how their elements get there and back.
+//
+// Where rows lie side by side in memory (another axis than the last), a class of W rows is a vector as
+// it stands. Rows of classes pass through a panel, one vector a class, by W x C tiles:
+//   in the C registers of a tile, element (row, class) stands at register j, lane (q, c) with
+//   row = j R + q, R = W / C, which reads as the address [j][q][c]; taking the even and the odd
+//   lanes of pairs of registers rotates the bits of that address by one to the right, log2(C)
+//   times make it [c][j][q]: register c, lane = row. Zips lead back.
+// Everything else (strides, half types, fewer than W rows) goes row by row through a buffer, as
+// packed rows.
+#pragma once
+
+#include "kernels/row.hpp"
+
+namespace softlane {
+namespace SOFTLANE_ISA {
+
+// A class of W rows to a vector: memory, or a panel.
+template <class T>
+struct Columns {
+  using V = Vec<T>;
+  char* data = nullptr;
+  index_t stride = 0;
+
+  explicit operator bool() const { return data != nullptr; }
+  T* at(index_t k) const { return reinterpret_cast<T*>(data + k * stride); }
+  V load(index_t k) const { return V::load(at(k)); }
+  void store(index_t k, V v) const { v.store(at(k)); }
+  bool operator==(const Columns& other) const { return data == other.data; }
+};
+
+// C classes of W packed rows of n elements, from the class at `from` on. C is a power of two, W / C
+// at most Vec<T>::most_packed.
+template <int C, class T>
+SOFTLANE_INLINE void read_tile(const T* rows, index_t row_stride, int n, int from, T* panel) {
+  using V = Vec<T>;
+  constexpr int R = V::lanes / C;
+  V v[C];
+  for (int j = 0; j < C; ++j) {
+    const T* p = rows + j * R * row_stride + from;
+    if constexpr (R == 1) {
+      v[j] = V::load_first(p, n - from, T(0));
+    } else {
+      v[j] = V::template load_packed<R>(p, n);
+    }
+  }
+  if constexpr (C > 1) {
+    for (int stage = 1; stage < C; stage *= 2) {
+      V t[C];
+      for (int i = 0; i < C / 2; ++i) {
+        t[i] = even(v[2 * i], v[2 * i + 1]);
+        t[i + C / 2] = odd(v[2 * i], v[2 * i + 1]);
+      }
+      for (int i = 0; i < C; ++i) v[i] = t[i];
+    }
+  }
+  for (int c = 0; c < C; ++c) v[c].store(panel + (from + c) * V::lanes);
+}
+
+template <int C, class T>
+SOFTLANE_INLINE void write_tile(const T* panel, int n, int from, T* rows, index_t row_stride) {
+  using V = Vec<T>;
+  constexpr int R = V::lanes / C;
+  V v[C];
+  for (int c = 0; c < C; ++c) v[c] = V::load(panel + (from + c) * V::lanes);
+  if constexpr (C > 1) {
+    for (int stage = 1; stage < C; stage *= 2) {
+      V t[C];
+      for (int i = 0; i < C / 2; ++i) {
+        t[2 * i] = zip_low(v[i], v[i + C / 2]);
+        t[2 * i + 1] = zip_high(v[i], v[i + C / 2]);
+      }
+      for (int i = 0; i < C; ++i) v[i] = t[i];
+    }
+  }
+  for (int j = 0; j < C; ++j) {
+    T* p = rows + j * R * row_stride + from;
+    if constexpr (R == 1) {
+      v[j].store_first(p, n - from);
+    } else {
+      v[j].template store_packed<R>(p, n);
+    }
+  }
+}
+
+template <int N>
+struct Count {
+  constexpr operator int() const { return N; }
+};
+
+// The narrowest tile for rows of n classes, rows being packed or not.
+template <class T, class Body>
+SOFTLANE_INLINE void with_tile(int n, bool packed, Body body) {
+  constexpr int W = Vec<T>::lanes, most = Vec<T>::most_packed;
+  if constexpr (most >= 4) {
+    if (packed && n <= W / 4) return body(Count<W / 4>{});
+  }
+  if constexpr (most >= 2) {
+    if (packed && n <= W / 2) return body(Count<W / 2>{});
+  }
+  body(Count<W>{});
+}
+
+// A panel holds whole tiles.
+inline index_t panel_classes(index_t classes, int lanes) {
+  return (classes + lanes - 1) / lanes * lanes;
+}
+
+template <class T>
+inline void read_panel(const T* rows, index_t row_stride, int n, T* panel) {
+  with_tile<T>(n, row_stride == n, [&](auto C) __attribute__((always_inline)) {
+    for (int from = 0; from < n; from += C) read_tile<C>(rows, row_stride, n, from, panel);
+  });
+}
+template <class T>
+inline void write_panel(const T* panel, int n, T* rows, index_t row_stride) {
+  with_tile<T>(n, row_stride == n, [&](auto C) __attribute__((always_inline)) {
+    for (int from = 0; from < n; from += C) write_tile<C>(panel, n, from, rows, row_stride);
+  });
+}
+
+// The next rows, up to W of them.
+template <class T>
+struct RowGroup {
+  RowCursor first;
+  int count;      // of rows that exist, 1 to W
+  bool straight;  // W of them, with one stride between them in every operand
+};
+
+// How groups of rows get at one operand.
+template <class T>
+class Carrier {
+ public:
+  static constexpr int W = Vec<T>::lanes;
+  static constexpr index_t size = static_cast<index_t>(sizeof(T));
+
+  Carrier() = default;
+  Carrier(const Call& call, const Stream& stream) : stream_(&stream), classes_(call.classes) {
+    if (stream.data == nullptr) return;
+    present_ = true;
+    const int last = call.space.ndim - 1;
+    step_ = last >= 0 ? stream.row_stride[last] : 0;
+    item_ = item_size(stream.format.element);
+    native_ = Row<T>{nullptr, 0, stream.format}.native() && aligned(stream.class_stride) &&
+              reinterpret_cast<std::uintptr_t>(stream.data) % sizeof(T) == 0;
+    for (int d = 0; d <= last; ++d) native_ = native_ && aligned(stream.row_stride[d]);
+    columns_ = W == 1 || step_ == item_;
+    rows_ = stream.class_stride == item_ && step_ >= classes_ * item_;
+  }
+
+  explicit operator bool() const { return present_; }
+  // Do rows lie side by side?
+  bool column_wise() const { return columns_; }
+  // Do the kernels work on the group where it lies?
+  bool direct(const RowGroup<T>& group) const { return columns_ && native_ && group.straight; }
+
+  // The group's elements: where they lie, or in the panel. `buffer` holds W rows.
+  Columns<T> read(const RowGroup<T>& group, T* panel, T* buffer) const {
+    if (direct(group)) return {group.first.locate(*stream_), stream_->class_stride};
+    const int n = static_cast<int>(classes_);
+    if (native_ && rows_ && group.straight) {
+      read_panel(reinterpret_cast<const T*>(group.first.locate(*stream_)), step_ / size, n, panel);
+      return in(panel);
+    }
+    if (columns_ && group.straight) {
+      const Row<T> first = across(group, 0);
+      for (int k = 0; k < n; ++k) class_of(first, k).copy_to(0, W, panel + k * W);
+      return in(panel);
+    }
+    if (rows_ && group.straight && step_ == classes_ * item_) {
+      group.first.template of<T>(*stream_).copy_to(0, W * n, buffer);
+    } else {
+      RowCursor cursor(group.first);
+      for (int r = 0; r < W; ++r) {
+        T* const row = buffer + r * classes_;
+        if (r < group.count) {
+          cursor.of<T>(*stream_).copy_to(0, n, row);
+          cursor.advance();
+        } else {
+          std::memset(row, 0, sizeof(T) * static_cast<std::size_t>(classes_));
+        }
+      }
+    }
+    read_panel(buffer, classes_, n, panel);
+    return in(panel);
+  }
+
+  // Where to put the group's results; write() brings them home. `offset`, in bytes, is that of one row
+  // of several in each row's place.
+  Columns<T> open(const RowGroup<T>& group, T* panel, index_t offset = 0) const {
+    if (direct(group)) return {group.first.locate(*stream_) + offset, stream_->class_stride};
+    return in(panel);
+  }
+  void write(const RowGroup<T>& group, const Columns<T>& results, T* buffer,
+             index_t offset = 0) const {
+    if (direct(group)) return;
+    const T* panel = reinterpret_cast<const T*>(results.data);
+    const int n = static_cast<int>(classes_);
+    if (native_ && rows_ && group.straight) {
+      T* const to = reinterpret_cast<T*>(group.first.locate(*stream_) + offset);
+      return write_panel(panel, n, to, step_ / size);
+    }
+    if (columns_ && group.straight) {
+      const Row<T> first = across(group, offset);
+      for (int k = 0; k < n; ++k) class_of(first, k).copy_from(0, W, panel + k * W);
+      return;
+    }
+    write_panel(panel, n, buffer, classes_);
+    RowCursor cursor(group.first);
+    if (rows_ && group.straight && step_ == classes_ * item_ && offset == 0) {
+      return cursor.of<T>(*stream_).copy_from(0, W * n, buffer);
+    }
+    for (int r = 0; r < group.count; ++r) {
+      Row<T> row = cursor.of<T>(*stream_);
+      row.data += offset;
+      row.copy_from(0, n, buffer + r * classes_);
+      cursor.advance();
+    }
+  }
+
+ private:
+  static bool aligned(index_t v) { return v % size == 0; }
+  static Columns<T> in(T* panel) { return {reinterpret_cast<char*>(panel), W * size}; }
+  // A class of the group's rows as if it were a row: elements of other formats side by side.
+  Row<T> across(const RowGroup<T>& group, index_t offset) const {
+    return {group.first.locate(*stream_) + offset, step_, stream_->format};
+  }
+  Row<T> class_of(Row<T> first, int k) const {
+    first.data += k * stream_->class_stride;
+    return first;
+  }
+
+  const Stream* stream_ = nullptr;
+  index_t classes_ = 0, step_ = 0, item_ = 0;  // step_: bytes from row to row; item_: of an element
+  bool present_ = false, native_ = false, columns_ = false, rows_ = false;
+};
+
+}  // namespace SOFTLANE_ISA
+}  // namespace softlane
