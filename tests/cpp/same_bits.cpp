@@ -33,10 +33,6 @@ std::uint64_t hash(const void* data, std::size_t bytes, std::uint64_t h) {  // F
 template <class T>
 constexpr Element own = sizeof(T) == 4 ? Element::float32 : Element::float64;
 
-index_t item_size(Element element) {
-  return element == Element::float64 ? 8 : element == Element::float32 ? 4 : 2;
-}
-
 void set_stream(Stream& s, void* data, Element element, index_t per_row, index_t stride) {
   s.data = static_cast<char*>(data);
   s.format = {element, ByteOrder::native};
