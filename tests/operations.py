@@ -118,6 +118,10 @@ def _soft(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda a, **more: function(a.finite, a.probabilities, **more)
 
 
+def _keep(a: Inputs) -> npt.NDArray[np.bool_]:
+    return np.greater(a.probabilities, 0.5)  # laid out like them
+
+
 OPERATIONS: dict[str, Operation] = {
     "softmax": Operation(_unary(sl.softmax), "map"),
     "softmax_warm": Operation(_unary(sl.softmax, temperature=0.7), "map"),
@@ -131,6 +135,13 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "entropy": Operation(_unary(sl.entropy), "row"),
     "entropy_bits": Operation(_unary(sl.entropy, temperature=3.0, base=2), "row"),
+    "softmax_where": Operation(lambda a, **m: sl.softmax(a.finite, where=_keep(a), **m), "map"),
+    "log_softmax_where": Operation(
+        lambda a, **m: sl.log_softmax(a.finite, where=_keep(a), **m), "map"
+    ),
+    "logsumexp_signed": Operation(
+        lambda a, **m: sl.logsumexp(a.logits, b=a.vector, return_sign=True, **m), "row"
+    ),
     "hvp": Operation(lambda a, **m: sl.cross_entropy_hvp(a.logits, a.vector, **m), "map"),
     "hessian_solve": Operation(
         lambda a, **m: sl.cross_entropy_hessian_solve(a.logits, a.vector, a.damping, **m), "map"

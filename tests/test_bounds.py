@@ -10,6 +10,7 @@ PROMISED = {  # largest error in ULP of the result's dtype: float32, float64
     "softmax": (2, 2),
     "log_softmax": (2, 2),
     "logsumexp": (1, 1.5),  # of max(|max|, |result|)
+    "signed_sum": (1, 1),  # of max(|log of the largest term|, |result|), beside the condition
     "entropy": (2, 2),
     "loss": (2, 2),
     "gradient": (2, 2),

@@ -72,14 +72,17 @@ def test_every_parameter_is_documented(name: str) -> None:
 
 
 SIGNATURES = {
-    "softmax": "(x, axis=-1, *, temperature=1.0, dtype=None, out=None)",
-    "log_softmax": "(x, axis=-1, *, temperature=1.0, dtype=None, out=None)",
-    "softmin": "(x, axis=-1, *, temperature=1.0, dtype=None, out=None)",
-    "logsumexp": "(x, axis=None, *, keepdims=False, dtype=None, out=None)",
-    "smooth_max": "(x, axis=None, *, temperature=1.0, keepdims=False, dtype=None, out=None)",
-    "smooth_min": "(x, axis=None, *, temperature=1.0, keepdims=False, dtype=None, out=None)",
-    "entropy": "(logits, axis=-1, *, temperature=1.0, base=None, keepdims=False, dtype=None, "
+    "softmax": "(x, axis=-1, *, temperature=1.0, where=None, dtype=None, out=None)",
+    "log_softmax": "(x, axis=-1, *, temperature=1.0, where=None, dtype=None, out=None)",
+    "softmin": "(x, axis=-1, *, temperature=1.0, where=None, dtype=None, out=None)",
+    "logsumexp": "(x, axis=None, *, b=None, keepdims=False, return_sign=False, where=None, "
+    "dtype=None, out=None)",
+    "smooth_max": "(x, axis=None, *, temperature=1.0, keepdims=False, where=None, dtype=None, "
     "out=None)",
+    "smooth_min": "(x, axis=None, *, temperature=1.0, keepdims=False, where=None, dtype=None, "
+    "out=None)",
+    "entropy": "(logits, axis=-1, *, temperature=1.0, base=None, keepdims=False, where=None, "
+    "dtype=None, out=None)",
     "one_hot": "(labels, num_classes, *, axis=-1, dtype=np.float32)",
     **{
         name: f"({arguments}, axis=-1, *, weight=None, sample_weight=None, label_smoothing=0.0, "

@@ -61,7 +61,7 @@ class Checker:
     def __init__(self, dtype: npt.DTypeLike) -> None:
         self.dtype = np.dtype(dtype)
         size = 8 * ROWS * MOST_CLASSES**2
-        self.inputs = [Guarded(8 * ROWS * MOST_CLASSES) for _ in range(4)]
+        self.inputs = [Guarded(8 * ROWS * MOST_CLASSES) for _ in range(5)]
         self.outs = [Guarded(size) for _ in range(2)]
         self.calls = 0
 
@@ -79,6 +79,13 @@ class Checker:
             self._unary(sl.log_softmax, x, gx, axis, at_end, temperature=0.5)
             self._unary(sl.logsumexp, x, gx, axis, at_end)
             self._unary(sl.entropy, x, gx, axis, at_end)
+            self._same(lambda u, b, **o: sl.logsumexp(u, b=b, return_sign=True, **o),
+                       (x, v), (gx, gv), axis, at_end)  # fmt: skip
+            keep = t > 1
+            gm = self.inputs[4].copy(keep, at_end)
+            for function in (sl.softmax, sl.log_softmax, sl.logsumexp):
+                self._same(function, (x,), (gx,), axis, at_end,
+                           guarded={"where": gm}, plain={"where": keep})  # fmt: skip
             for target, guarded in ((y, gy), (t, gt)):
                 self._loss(x, target, gx, guarded, axis, at_end)
             self._same(sl.cross_entropy_hvp, (x, v), (gx, gv), axis, at_end)

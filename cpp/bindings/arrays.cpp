@@ -37,6 +37,19 @@ bool same_shape(const View& view, const index_t* shape, int ndim) {
   return true;
 }
 
+bool broadcast(const View& view, const index_t* shape, int ndim, View& result) {
+  const int added = ndim - view.ndim;
+  if (added < 0) return false;
+  index_t strides[max_dims];
+  for (int d = 0; d < ndim; ++d) {
+    const bool repeated = d < added || view.shape[d - added] == 1;
+    if (!repeated && view.shape[d - added] != shape[d]) return false;
+    strides[d] = repeated ? 0 : view.strides[d - added];
+  }
+  result = View(view.data, ndim, shape, strides);
+  return true;
+}
+
 bool is_integer(int type) {
   return type >= NumpyApi::NPY_BYTE_ && type <= NumpyApi::NPY_ULONGLONG_;
 }
@@ -93,6 +106,15 @@ Array acquire(const char* function, const char* name, py::handle value) {
              "; float16, bfloat16, float32, float64, integers and bool are accepted");
   const View view = view_of(array);
   return {std::move(array), view, *format};
+}
+
+py::object acquire_mask(const char* function, const char* name, py::handle value) {
+  py::object array = as_ndarray(function, name, value);
+  if (type_number(array) != NumpyApi::NPY_BOOL_)
+    fail(PyExc_TypeError, function,
+         std::string(name) + " has dtype " + dtype_text(array) +
+             "; an array of bool is accepted, with True for the entries to keep");
+  return array;
 }
 
 index_t checked_bytes(const index_t* shape, int ndim, index_t element_bytes) {

@@ -61,6 +61,9 @@ inline View view_of(py::handle array) {
 index_t element_count(const View& view);
 bool same_shape(const View& view, const index_t* shape, int ndim);
 
+// The view as one of `shape`, NumPy's broadcasting rules applied, in `result`. False where it has other lengths.
+bool broadcast(const View& view, const index_t* shape, int ndim, View& result);
+
 // An array that the kernels can read as it is, kept alive.
 struct Array {
   py::object object;
@@ -82,6 +85,9 @@ Array acquire(const char* function, const char* name, py::handle value);
 py::object cast_to(const char* function, py::handle array, int type);
 
 bool is_integer(int type);  // bool apart
+
+// An array of bool; any other dtype is a TypeError.
+py::object acquire_mask(const char* function, const char* name, py::handle value);
 
 // Uninitialised. `order` names the dimensions from the outermost to the innermost in memory; null: C order.
 py::object new_array(const char* function, const py::object& dtype, index_t item,

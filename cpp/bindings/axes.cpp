@@ -33,6 +33,23 @@ int normalize(const char* function, long axis, int ndim) {
 
 }  // namespace
 
+Axes& Axes::operator=(const Axes& other) {
+  ndim = other.ndim;
+  row_dims = other.row_dims;
+  class_dims = other.class_dims;
+  for (int d = 0; d < row_dims; ++d) {
+    row_dim[d] = other.row_dim[d];
+    row_shape[d] = other.row_shape[d];
+  }
+  for (int d = 0; d < class_dims; ++d) class_dim[d] = other.class_dim[d];
+  rows = other.rows;
+  classes = other.classes;
+  lead_dims = other.lead_dims;
+  lead_shape = other.lead_shape;
+  lead_rows = other.lead_rows;
+  return *this;
+}
+
 AxisArgument parse_axis(const char* function, py::handle axis) {
   AxisArgument result;
   if (axis.is_none()) {

@@ -10,16 +10,20 @@ namespace py = pybind11;
 using py::handle;
 
 // maps.cpp
-py::object softmax(handle x, handle axis, handle temperature, handle dtype, handle out);
-py::object log_softmax(handle x, handle axis, handle temperature, handle dtype, handle out);
-py::object softmin(handle x, handle axis, handle temperature, handle dtype, handle out);
-py::object logsumexp(handle x, handle axis, handle keepdims, handle dtype, handle out);
-py::object smooth_max(handle x, handle axis, handle temperature, handle keepdims, handle dtype,
-                      handle out);
-py::object smooth_min(handle x, handle axis, handle temperature, handle keepdims, handle dtype,
-                      handle out);
+py::object softmax(handle x, handle axis, handle temperature, handle where, handle dtype,
+                   handle out);
+py::object log_softmax(handle x, handle axis, handle temperature, handle where, handle dtype,
+                       handle out);
+py::object softmin(handle x, handle axis, handle temperature, handle where, handle dtype,
+                   handle out);
+py::object logsumexp(handle x, handle axis, handle b, handle keepdims, handle return_sign,
+                     handle where, handle dtype, handle out);
+py::object smooth_max(handle x, handle axis, handle temperature, handle keepdims, handle where,
+                      handle dtype, handle out);
+py::object smooth_min(handle x, handle axis, handle temperature, handle keepdims, handle where,
+                      handle dtype, handle out);
 py::object entropy(handle x, handle axis, handle temperature, handle base, handle keepdims,
-                   handle dtype, handle out);
+                   handle where, handle dtype, handle out);
 
 // losses.cpp
 py::object cross_entropy(handle logits, handle target, handle axis, handle weight,

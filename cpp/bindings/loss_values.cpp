@@ -41,18 +41,12 @@ void copy_out(const View& view, double* to) {
 // One value a row, from an array that broadcasts to the rows' shape.
 void broadcast_out(const char* function, const char* name, const View& view, const index_t* shape,
                    int ndim, double* to) {
-  index_t strides[max_dims];
-  bool fits = view.ndim <= ndim;
-  for (int d = 0; d < ndim && fits; ++d) {
-    const int own = d - (ndim - view.ndim);
-    strides[d] = own < 0 || view.shape[own] == 1 ? 0 : view.strides[own];
-    fits = own < 0 || view.shape[own] == 1 || view.shape[own] == shape[d];
-  }
-  if (!fits)
+  View rows;
+  if (!broadcast(view, shape, ndim, rows))
     fail(PyExc_ValueError, function,
          std::string(name) + " has shape " + shape_text(view.shape, view.ndim) +
              ", which does not broadcast to the rows' shape " + shape_text(shape, ndim));
-  copy_out({view.data, ndim, shape, strides}, to);
+  copy_out(rows, to);
 }
 
 }  // namespace

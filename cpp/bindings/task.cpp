@@ -33,7 +33,17 @@ bool coincide(const Array& input, const Output& result) {
 
 }  // namespace
 
-Element Task::result_element() const { return dtype ? *dtype : result_of(logits.format.element); }
+void Task::keep(py::handle where, const char* input) {
+  if (where.is_none()) return;
+  mask_ = acquire_mask(function, "where", where);
+  const View own = view_of(mask_);
+  const View& x = logits.view;
+  if (!broadcast(own, x.shape, x.ndim, mask_view_))
+    fail(PyExc_ValueError, function,
+         "where has shape " + shape_text(own.shape, own.ndim) +
+             ", which does not broadcast to the shape of " + input + ", " +
+             shape_text(x.shape, x.ndim));
+}
 
 void Task::result_like(int index, const char* name, py::handle given, const View& like) {
   layout[index] = Layout::classes;
@@ -90,6 +100,8 @@ void Task::separate() {
     if (probabilities && share_memory(probabilities.object, result))
       make_copy(function, probabilities, axes);
     if (vector && share_memory(vector.object, result)) make_copy(function, vector, axes);
+    if (factors && share_memory(factors.object, result)) make_copy(function, factors, axes);
+    if (mask_ && share_memory(mask_, result)) mask_overlaps_ = true;
   }
 }
 
@@ -101,11 +113,42 @@ void Task::bind_input(Stream& stream, Array& array, Layout input_layout) {
   bind(stream, array.view, axes, input_layout, item);
 }
 
+// A copy has the rows that differ, and no more: a mask of one row for all stays one row.
+void Task::copy_mask() {
+  index_t shape[max_dims], strides[max_dims];
+  int order[max_dims];
+  classes_last(axes, axes.ndim, order);
+  for (int d = 0; d < axes.ndim; ++d) {
+    const index_t stride = mask_view_.strides[order[d]];
+    shape[d] = d < axes.row_dims && stride == 0 ? 1 : mask_view_.shape[order[d]];
+    strides[d] = stride;
+  }
+  const View view(mask_view_.data, axes.ndim, shape, strides);
+  mask_copy_ = allocate<char>(function, element_count(view));
+  char* to = mask_copy_.get();
+  const ReleaseGil release(element_count(view));
+  for_each_run(view, [&](const char* p, index_t count, index_t stride) {
+    for (index_t i = 0; i < count; ++i) *to++ = p[i * stride];
+    return true;
+  });
+  call.mask.data = mask_copy_.get();
+  call.mask.class_stride = 1;
+  index_t row = axes.classes;
+  for (int d = axes.row_dims - 1; d >= 0; --d) {
+    call.mask.row_stride[d] = shape[d] == 1 ? 0 : row;
+    row *= shape[d];
+  }
+}
+
+void Task::bind_mask() {
+  if (mask_overlaps_ || !bind(call.mask, mask_view_, axes, Layout::classes, 1)) copy_mask();
+}
+
 void Task::execute() {
-  call.dtype = std::max(computed_in(logits.format.element), computed_in(result_element()));
+  call.dtype = std::max(computed_in(input_element()), computed_in(result_element()));
   call.classes = axes.classes;
 
-  Stream* streams[5];
+  Stream* streams[6];
   int count = 0;
   for (int i = 0; i < 2; ++i) {
     // A reduced loss is written after the run, from row_loss.
@@ -123,6 +166,14 @@ void Task::execute() {
   if (vector) {
     bind_input(call.vector, vector, Layout::classes);
     streams[count++] = &call.vector;
+  }
+  if (factors) {
+    bind_input(call.factors, factors, Layout::classes);
+    streams[count++] = &call.factors;
+  }
+  if (mask_) {
+    bind_mask();
+    streams[count++] = &call.mask;
   }
   const Stream* key = axes.lead_dims > 0 ? &call.out[0] : &call.logits;
   merge_rows(call, axes, streams, count, rows_in_order ? nullptr : key);
@@ -144,15 +195,19 @@ void Task::execute() {
 
 void Task::fill_without_classes() {
   double value = 0;  // entropies and losses are empty sums
-  if (call.operation == Operation::logsumexp) {
+  const bool logarithm =
+      call.operation == Operation::logsumexp || call.operation == Operation::signed_sum;
+  if (logarithm) {
     value = std::numeric_limits<double>::infinity();
     if (!call.negate) value = -value;
   }
   if (call.row_loss != nullptr)
     for (index_t i = 0; i < call.space.rows; ++i) call.row_loss[i] = value;
   // Results that have classes are empty.
-  for (int i = 0; i < 2; ++i)
-    if (out[i] && call.out[i].data != nullptr) out[i].fill(value);
+  for (int i = 0; i < 2; ++i) {
+    const bool sign = logarithm && i == 1;
+    if (out[i] && call.out[i].data != nullptr) out[i].fill(sign ? 0 : value);
+  }
 }
 
 py::object Task::finish_pair() {

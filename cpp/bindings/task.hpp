@@ -14,17 +14,24 @@ struct Task {
 
   // The dtype= of the result, if one is asked for.
   std::optional<Element> dtype;
+  // What the inputs count as together, where logits are not the only one.
+  std::optional<Element> promoted;
 
   Array logits;
   Array probabilities;
   Array vector;
+  Array factors;
   Output out[2];
   Layout layout[2] = {Layout::classes, Layout::classes};
 
   // Does an operand list rows in C order (labels, row_scale, damping, row_loss)?
   bool rows_in_order = false;
 
-  Element result_element() const;
+  // Which entries of logits (named `input` to the caller) take part; None: all.
+  void keep(py::handle where, const char* input);
+
+  Element input_element() const { return promoted ? *promoted : logits.format.element; }
+  Element result_element() const { return dtype ? *dtype : result_of(input_element()); }
 
   // A result of the shape of `like`, in its memory order.
   void result_like(int index, const char* name, py::handle given, const View& like);
@@ -43,7 +50,14 @@ struct Task {
  private:
   void separate();
   void bind_input(Stream& stream, Array& array, Layout layout);
+  void bind_mask();
+  void copy_mask();
   void fill_without_classes();
+
+  py::object mask_;
+  View mask_view_;  // of logits' shape
+  bool mask_overlaps_ = false;
+  Buffer<char> mask_copy_;
 };
 
 // Two `out` arrays of the caller's must not share memory.

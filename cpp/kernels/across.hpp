@@ -241,6 +241,7 @@ struct GroupSlot {
 template <class T>
 inline bool suits_groups(const Call& call) {
   if (call.space.rows < least_rows || call.classes > block_size) return false;
+  if (call.mask.data != nullptr) return false;  // applied row by row
   return call.classes <= most_panel_classes || Carrier<T>(call, call.logits).column_wise();
 }
 

@@ -162,6 +162,8 @@ inline void across_logsumexp(const Call& call, index_t begin, index_t end, void*
       value = select(close, value_of(refined_tail(slot, n, stages, map)), value);
     write_row_values(call, slot.group, call.out[0],
                      blanked(narrowed<T>(value), s.bad, quiet_nan<T>()));
+    if (call.out[1].data != nullptr)  // the sum's sign
+      write_row_values(call, slot.group, call.out[1], blanked(Vec<T>(T(1)), s.bad, quiet_nan<T>()));
     for (unsigned rows = here ? 0 : again; rows != 0; rows &= rows - 1) {
       const index_t row = slot.group.first.row() + first_set(rows);
       logsumexp_rows<T>(call, row, row + 1, memory);

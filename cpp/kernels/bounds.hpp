@@ -14,11 +14,16 @@ inline constexpr Bound max_ulp[] = {
     {"softmax", 2, 2},      // e_k / S
     {"log_softmax", 2, 2},  // (x_k - max) - log1p(T / e*)
     {"logsumexp", 1, 1.5},  // in ULP of max(|max|, |result|)
-    {"entropy", 2, 2},     {"loss", 2, 2},
-    {"gradient", 2, 2},                    // of max(W p, w t) where the target is not a label
-    {"hess_diag", 4, 4},                   // a product of two probabilities
-    {"hessian", 4, 4},     {"hvp", 4, 4},  // relative to the sum of the terms' absolute values
-    {"solve", 4, 4},                       // likewise
+    // In ULP of max(|log of the largest term|, |result|), and beside that as many ULP of 1 as the
+    // sum's condition number, sum |terms| / |sum|.
+    {"signed_sum", 1, 1},
+    {"entropy", 2, 2},
+    {"loss", 2, 2},
+    {"gradient", 2, 2},   // of max(W p, w t) where the target is not a label
+    {"hess_diag", 4, 4},  // a product of two probabilities
+    {"hessian", 4, 4},
+    {"hvp", 4, 4},    // relative to the sum of the terms' absolute values
+    {"solve", 4, 4},  // likewise
 };
 
 }  // namespace softlane

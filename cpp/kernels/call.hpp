@@ -63,6 +63,7 @@ enum class Operation : std::uint8_t {
   log_softmax,
   logsumexp,  // temperature * log sum exp(x / temperature), which is smooth_max
   entropy,
+  signed_sum,  // log |sum b exp(x)| and the sum's sign
   cross_entropy,
   cross_entropy_grad,
   cross_entropy_value_and_grad,
@@ -102,8 +103,11 @@ struct Call {
   RowSpace space;
 
   Stream logits;
+  Stream mask;          // one byte a logit, 0 where it takes no part; absent: all do
   bool negate = false;  // compute on -logits (softmin, smooth_min); a reduction is negated back
   double temperature = 1.0;  // finite, > 0
+
+  Stream factors;  // b of signed_sum
 
   // The target: exactly one of labels and probabilities for the losses; neither means W = 1.
   const std::int64_t* labels =
@@ -121,7 +125,8 @@ struct Call {
   const double* damping = nullptr;  // one a row, in C order
 
   // Maps write rows of classes; reductions and losses one element a row (class_stride unused).
-  // value_and_grad: loss, gradient. grad_and_hess_diag: gradient, diagonal. Either may be absent.
+  // value_and_grad: loss, gradient. grad_and_hess_diag: gradient, diagonal. logsumexp and signed_sum:
+  // logarithm, sign. Either may be absent.
   Stream out[2];
   // For reductions: losses in float64, one a row in C order, times row_scale but not scale; where it
   // is given the loss stream is not written.

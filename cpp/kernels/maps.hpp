@@ -41,11 +41,11 @@ inline void each_summary(const Call& call, index_t begin, index_t end,
   const auto terms = [&](const RowCursor& at) { return to != nullptr ? at.of<T>(*to) : Row<T>{}; };
   RowCursor cursor(call.space, begin);
   const bool staggered = call.classes <= block_size && begin < end &&
-                         cursor.of<T>(call.logits).contiguous() &&
+                         logits_of<T>(call, cursor).contiguous() &&
                          (to == nullptr || terms(cursor).contiguous());
   if (!staggered) {
     for (; cursor.row() < end; cursor.advance()) {
-      const Row<T> x = cursor.of<T>(call.logits), e = terms(cursor);
+      const Row<T> x = logits_of<T>(call, cursor), e = terms(cursor);
       finish(cursor, x, e, summarize(x, e));
     }
     return;
@@ -110,13 +110,19 @@ inline void mend_probabilities(T* p, index_t k0, int n, const RowSummary<T>& s, 
   });
 }
 
+// A row that has no distribution is NaN, but for the classes that were left out of it.
+template <class T>
+inline void spoil(const Row<T>& out, const Row<T>& x, index_t classes, T excluded) {
+  for (index_t k = 0; k < classes; ++k) out.set(k, x.kept(k) ? quiet_nan<T>() : excluded);
+}
+
 template <class T>
 void softmax_rows(const Call& call, index_t begin, index_t end, void* memory) noexcept {
   const Scratch<T> scratch(memory, call.classes);
   Summarizer<Gap::skip, T> summarize(call, scratch, Terms::output);
   const auto finish = [&](const RowCursor&, const Row<T>& x, const Row<T>& p,
                           const RowSummary<T>& s) {
-    if (s.kind != RowKind::regular) return p.fill(call.classes, quiet_nan<T>());
+    if (s.kind != RowKind::regular) return spoil(p, x, call.classes, T(0));
     const Wide<T> sum = s.sum();
     Normalizer<T> normalize(sum, Wide<T>{1.0});
     each_block(summarize, x, p, s, scratch, normalize, [&](index_t k0, int n, T* e, auto move) {
@@ -138,7 +144,7 @@ void log_softmax_rows(const Call& call, index_t begin, index_t end, void* memory
   const auto finish = [&](const RowCursor& cursor, const Row<T>& x, const Row<T>&,
                           const RowSummary<T>& s) {
     const Row<T> out = cursor.of<T>(call.out[0]);
-    if (s.kind != RowKind::regular) return out.fill(call.classes, quiet_nan<T>());
+    if (s.kind != RowKind::regular) return spoil(out, x, call.classes, negative_infinity<T>());
     const T log_ratio = static_cast<T>(RowConstants<T>(s).log_ratio.value());
     const Affine<T>& map = summarize.map();
     const V max(s.max), half_max(s.max * T(0.5)), minus(-log_ratio);
@@ -205,6 +211,10 @@ void logsumexp_rows(const Call& call, index_t begin, index_t end, void* memory) 
       value = sign * __builtin_inf();
     }
     set_one<T>(cursor, call.out[0], value);
+    if (call.out[1].data != nullptr) {
+      const double sum_sign = s.kind == RowKind::all_negative_infinity ? 0.0 : 1.0;
+      set_one<T>(cursor, call.out[1], s.kind == RowKind::has_nan ? value : sum_sign);
+    }
   };
   each_summary(call, begin, end, summarize, nullptr, finish);
 }
@@ -215,7 +225,7 @@ void entropy(const Call& call, index_t begin, index_t end, void* memory) noexcep
   const Scratch<T> scratch(memory, call.classes);
   Summarizer<Gap::sum, T> summarize(call, scratch, Terms::scratch);
   const Wide<double> unit = call.entropy_base > 0 ? log_of(call.entropy_base) : Wide<double>{1.0};
-  const auto finish = [&](const RowCursor& cursor, const Row<T>&, const Row<T>&,
+  const auto finish = [&](const RowCursor& cursor, const Row<T>& x, const Row<T>&,
                           const RowSummary<T>& s) {
     double value = static_cast<double>(quiet_nan<T>());
     if (s.kind == RowKind::regular) {
@@ -224,6 +234,8 @@ void entropy(const Call& call, index_t begin, index_t end, void* memory) noexcep
       const Wide<double> sum =
           c.log_ratio + Wide<double>{gap.value(), gap.low()} * summarize.map().beta();
       value = quotient(sum, unit).value();
+    } else if (!x.any_kept(call.classes)) {
+      value = 0;  // a sum without terms
     }
     set_one<T>(cursor, call.out[0], value);
   };

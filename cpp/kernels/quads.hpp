@@ -23,6 +23,9 @@ inline V sum_within(V s) {
 // A vector of sums, and beside it what the additions have rounded away (Knuth's two-sum). Without
 // it a row whose sum is one large term and many small ones would lose up to an ULP at each of ten
 // levels. float32 rows might add in float64 instead: as accurate, and no faster.
+//
+// Inlined by force: as the kernels grow in number GCC stops to do it, and a call in the inner loop
+// costs a fifth of a softmax.
 template <class T>
 struct Partial {
   using V = Vec<T>;

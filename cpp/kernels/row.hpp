@@ -23,16 +23,28 @@ struct Row {
   char* data = nullptr;
   index_t stride = 0;
   Format format{element_of<T>(), ByteOrder::native};
+  // Which elements take part: one byte each, or null for all. The others read as `absent`.
+  const char* mask = nullptr;
+  index_t mask_stride = 0;
+  T absent = 0;
 
   explicit operator bool() const { return data != nullptr; }
   // Does it give back what is put there? A narrower format rounds.
   bool lossless() const { return format.element == element_of<T>(); }
   bool native() const { return lossless() && format.order == ByteOrder::native; }
   bool contiguous() const {
-    return stride == static_cast<index_t>(sizeof(T)) && native() &&
+    return stride == static_cast<index_t>(sizeof(T)) && native() && mask == nullptr &&
            reinterpret_cast<std::uintptr_t>(data) % alignof(T) == 0;
   }
+  bool kept(index_t k) const { return mask == nullptr || mask[k * mask_stride] != 0; }
+  bool any_kept(index_t classes) const {
+    for (index_t k = 0; k < classes; ++k) {
+      if (kept(k)) return true;
+    }
+    return false;
+  }
   T at(index_t k) const {
+    if (!kept(k)) return absent;
     T v;
     if (native()) {
       std::memcpy(&v, data + k * stride, sizeof v);
@@ -51,7 +63,7 @@ struct Row {
 
   const T* fetch(index_t begin, int n, T* scratch) const {
     if (contiguous()) return reinterpret_cast<const T*>(data) + begin;
-    read_elements(data + begin * stride, stride, format, n, scratch);
+    gather(begin, n, scratch);
     return scratch;
   }
   // Where to write a block; put() brings it home.
@@ -81,6 +93,27 @@ struct Row {
   }
   void fill(index_t classes, T v) const {
     for (index_t k = 0; k < classes; ++k) set(k, v);
+  }
+
+ private:
+  // Out of line, so that fetch() stays small.
+  __attribute__((noinline)) void gather(index_t begin, int n, T* block) const {
+    read_elements(data + begin * stride, stride, format, n, block);
+    if (mask == nullptr) return;
+    const char* const m = mask + begin * mask_stride;
+    const index_t step = mask_stride;
+    const T fill = absent;
+    if (step == 1) {  // a step known to the compiler: this loop becomes vectors
+      for (int k = 0; k < n; ++k) {
+        const T v = block[k];
+        block[k] = m[k] != 0 ? v : fill;
+      }
+    } else {
+      for (int k = 0; k < n; ++k) {
+        const T v = block[k];
+        block[k] = m[k * step] != 0 ? v : fill;
+      }
+    }
   }
 };
 
@@ -134,6 +167,18 @@ class RowCursor {
   index_t row_ = 0;
   index_t index_[max_dims];
 };
+
+// The row of logits; those that the mask leaves out read as the infinity whose exponential is 0.
+template <class T>
+inline Row<T> logits_of(const Call& call, const RowCursor& at) {
+  Row<T> x = at.of<T>(call.logits);
+  if (call.mask.data != nullptr) {
+    x.mask = at.locate(call.mask);
+    x.mask_stride = call.mask.class_stride;
+    x.absent = static_cast<T>(call.negate ? __builtin_inf() : -__builtin_inf());
+  }
+  return x;
+}
 
 // A vector's worth of a block: whole, or the first n lanes of it. One body serves both.
 template <class V>

@@ -4,6 +4,7 @@
 #include "dispatch/dispatch.hpp"
 #include "kernels/abreast.hpp"
 #include "kernels/probes.hpp"
+#include "kernels/signed_sum.hpp"
 
 namespace softlane {
 namespace SOFTLANE_ISA {
@@ -17,6 +18,7 @@ namespace SOFTLANE_ISA {
    log_softmax<T>,                      \
    logsumexp<T>,                        \
    entropy<T>,                          \
+   signed_sum<T>,                       \
    cross_entropy<T>,                    \
    cross_entropy_grad<T>,               \
    cross_entropy_value_and_grad<T>,     \

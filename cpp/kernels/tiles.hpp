@@ -6,8 +6,8 @@
 //   row = j R + q, R = W / C, which reads as the address [j][q][c]; taking the even and the odd
 //   lanes of pairs of registers rotates the bits of that address by one to the right, log2(C)
 //   times make it [c][j][q]: register c, lane = row. Zips lead back.
-// Everything else (strides, half types, masks, fewer than W rows) goes row by row through a
-// buffer, as packed rows.
+// Everything else (strides, half types, fewer than W rows) goes row by row through a buffer, as
+// packed rows.
 #pragma once
 
 #include "kernels/row.hpp"

@@ -1,5 +1,5 @@
 # The compiled module: every argument by position, every check inside. The public functions wrap it.
-from typing import Final
+from typing import Final, Literal, overload
 
 from numpy.typing import ArrayLike, DTypeLike
 
@@ -8,22 +8,74 @@ from softlane._typing import Axis, FloatArray, FloatResult, OutPair, Reduction
 version: Final[str]
 
 def softmax(
-    x: ArrayLike, axis: Axis, temperature: float, dtype: DTypeLike | None, out: FloatArray | None, /
+    x: ArrayLike,
+    axis: Axis,
+    temperature: float,
+    where: ArrayLike | None,
+    dtype: DTypeLike | None,
+    out: FloatArray | None,
+    /,
 ) -> FloatResult: ...
 def log_softmax(
-    x: ArrayLike, axis: Axis, temperature: float, dtype: DTypeLike | None, out: FloatArray | None, /
+    x: ArrayLike,
+    axis: Axis,
+    temperature: float,
+    where: ArrayLike | None,
+    dtype: DTypeLike | None,
+    out: FloatArray | None,
+    /,
 ) -> FloatResult: ...
 def softmin(
-    x: ArrayLike, axis: Axis, temperature: float, dtype: DTypeLike | None, out: FloatArray | None, /
+    x: ArrayLike,
+    axis: Axis,
+    temperature: float,
+    where: ArrayLike | None,
+    dtype: DTypeLike | None,
+    out: FloatArray | None,
+    /,
 ) -> FloatResult: ...
+@overload
 def logsumexp(
-    x: ArrayLike, axis: Axis, keepdims: bool, dtype: DTypeLike | None, out: FloatArray | None, /
+    x: ArrayLike,
+    axis: Axis,
+    b: ArrayLike | None,
+    keepdims: bool,
+    return_sign: Literal[False],
+    where: ArrayLike | None,
+    dtype: DTypeLike | None,
+    out: FloatArray | None,
+    /,
 ) -> FloatResult: ...
+@overload
+def logsumexp(
+    x: ArrayLike,
+    axis: Axis,
+    b: ArrayLike | None,
+    keepdims: bool,
+    return_sign: Literal[True],
+    where: ArrayLike | None,
+    dtype: DTypeLike | None,
+    out: OutPair | None,
+    /,
+) -> tuple[FloatResult, FloatResult]: ...
+@overload
+def logsumexp(
+    x: ArrayLike,
+    axis: Axis,
+    b: ArrayLike | None,
+    keepdims: bool,
+    return_sign: bool,
+    where: ArrayLike | None,
+    dtype: DTypeLike | None,
+    out: FloatArray | OutPair | None,
+    /,
+) -> FloatResult | tuple[FloatResult, FloatResult]: ...
 def smooth_max(
     x: ArrayLike,
     axis: Axis,
     temperature: float,
     keepdims: bool,
+    where: ArrayLike | None,
     dtype: DTypeLike | None,
     out: FloatArray | None,
     /,
@@ -33,6 +85,7 @@ def smooth_min(
     axis: Axis,
     temperature: float,
     keepdims: bool,
+    where: ArrayLike | None,
     dtype: DTypeLike | None,
     out: FloatArray | None,
     /,
@@ -43,6 +96,7 @@ def entropy(
     temperature: float,
     base: float | None,
     keepdims: bool,
+    where: ArrayLike | None,
     dtype: DTypeLike | None,
     out: FloatArray | None,
     /,

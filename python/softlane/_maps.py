@@ -14,7 +14,7 @@ from numpy.exceptions import AxisError
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from softlane import _core
-from softlane._typing import Axis, Float, FloatArray, FloatResult
+from softlane._typing import Axis, Float, FloatArray, FloatResult, OutPair
 
 
 @overload
@@ -23,6 +23,7 @@ def softmax(
     axis: Axis = -1,
     *,
     temperature: float = 1.0,
+    where: ArrayLike | None = None,
     dtype: None = None,
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float]: ...
@@ -32,6 +33,7 @@ def softmax(
     axis: Axis = -1,
     *,
     temperature: float = 1.0,
+    where: ArrayLike | None = None,
     dtype: type[Float],
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float]: ...
@@ -41,6 +43,7 @@ def softmax(
     axis: Axis = -1,
     *,
     temperature: float = 1.0,
+    where: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
@@ -49,6 +52,7 @@ def softmax(
     axis: Axis = -1,
     *,
     temperature: float = 1.0,
+    where: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult:
@@ -63,6 +67,9 @@ def softmax(
         The axis of a row's K elements; several axes, or all for None, form one row together.
     temperature : float, default 1.0
         T, a finite number > 0, in the unit of `x`; dividing by it makes no temporary array.
+    where : array_like of bool, optional
+        Which entries of `x` take part: True to keep one; broadcastable to `x`. An excluded one
+        counts as absent whatever it holds, NaN included: its softmax is 0. None keeps all.
     dtype : dtype_like, optional
         The result's dtype: float16, ml_dtypes.bfloat16, float32 or float64. The computation runs
         in the wider of what `x` and the result compute in, and is rounded once at its end; by
@@ -81,11 +88,12 @@ def softmax(
     ------
     TypeError
         If `x` is a masked array or has any other dtype (complex, longdouble, object, str,
-        datetime), `temperature` is not a number, `axis` or `dtype` is not as stated, or `out` is
-        not an array of the result's dtype.
+        datetime), `temperature` is not a number, `axis` or `dtype` is not as stated, `where` is
+        not of dtype bool, or `out` is not an array of the result's dtype.
     ValueError
-        If `temperature` is not a finite number > 0, an axis is repeated, or `out` has another
-        shape than the result, is read-only, or has elements that share memory with each other.
+        If `temperature` is not a finite number > 0, an axis is repeated, `where` does not broadcast
+        to `x`, or `out` has another shape than the result, is read-only, or has elements that share
+        memory with each other.
     numpy.exceptions.AxisError
         If an axis is out of range.
     MemoryError
@@ -108,8 +116,9 @@ def softmax(
     below the smallest normal number underflow gradually.
 
     A row with a NaN or a +inf is NaN throughout, and so is a row of -inf alone; -inf beside finite
-    values gives 0 there. Other rows are not affected. A row without elements is empty. No
-    floating-point warning is raised.
+    values gives 0 there. Other rows are not affected. An excluded entry counts as -inf and is 0 in
+    any case: also in a row that is NaN, and in one without an entry kept, which is 0 throughout. A
+    row without elements is empty. No floating-point warning is raised.
 
     References
     ----------
@@ -138,8 +147,13 @@ def softmax(
 
     >>> sl.softmax([[0, 3], [0, 1]], axis=0).round(4).tolist()
     [[0.5, 0.8808], [0.5, 0.1192]]
+
+    Entries left out, the future of a sequence for example:
+
+    >>> sl.softmax([[1.0, 2.0], [1.0, 2.0]], where=[[True, False], [True, True]]).round(4).tolist()
+    [[1.0, 0.0], [0.2689, 0.7311]]
     """
-    return _core.softmax(x, axis, temperature, dtype, out)
+    return _core.softmax(x, axis, temperature, where, dtype, out)
 
 
 @overload
@@ -148,6 +162,7 @@ def log_softmax(
     axis: Axis = -1,
     *,
     temperature: float = 1.0,
+    where: ArrayLike | None = None,
     dtype: None = None,
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float]: ...
@@ -157,6 +172,7 @@ def log_softmax(
     axis: Axis = -1,
     *,
     temperature: float = 1.0,
+    where: ArrayLike | None = None,
     dtype: type[Float],
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float]: ...
@@ -166,6 +182,7 @@ def log_softmax(
     axis: Axis = -1,
     *,
     temperature: float = 1.0,
+    where: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
@@ -174,6 +191,7 @@ def log_softmax(
     axis: Axis = -1,
     *,
     temperature: float = 1.0,
+    where: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult:
@@ -188,6 +206,9 @@ def log_softmax(
         The axis of a row's K elements; several axes, or all for None, form one row together.
     temperature : float, default 1.0
         T, a finite number > 0, in the unit of `x`; dividing by it makes no temporary array.
+    where : array_like of bool, optional
+        Which entries of `x` take part: True to keep one; broadcastable to `x`. An excluded one
+        counts as absent whatever it holds, NaN included: its log-softmax is -inf. None keeps all.
     dtype : dtype_like, optional
         The result's dtype: float16, ml_dtypes.bfloat16, float32 or float64. The computation runs
         in the wider of what `x` and the result compute in, and is rounded once at its end; by
@@ -206,11 +227,12 @@ def log_softmax(
     ------
     TypeError
         If `x` is a masked array or has any other dtype (complex, longdouble, object, str,
-        datetime), `temperature` is not a number, `axis` or `dtype` is not as stated, or `out` is
-        not an array of the result's dtype.
+        datetime), `temperature` is not a number, `axis` or `dtype` is not as stated, `where` is
+        not of dtype bool, or `out` is not an array of the result's dtype.
     ValueError
-        If `temperature` is not a finite number > 0, an axis is repeated, or `out` has another
-        shape than the result, is read-only, or has elements that share memory with each other.
+        If `temperature` is not a finite number > 0, an axis is repeated, `where` does not broadcast
+        to `x`, or `out` has another shape than the result, is read-only, or has elements that share
+        memory with each other.
     numpy.exceptions.AxisError
         If an axis is out of range.
     MemoryError
@@ -232,8 +254,9 @@ def log_softmax(
     maximum's own 1, would lose every Q below the machine epsilon [1]_.
 
     A row with a NaN or a +inf is NaN throughout, and so is a row of -inf alone; -inf beside finite
-    values gives -inf there. Other rows are not affected. A row without elements is empty. No
-    floating-point warning is raised.
+    values gives -inf there. Other rows are not affected. An excluded entry counts as -inf and is
+    -inf in any case: also in a row that is NaN, and in one without an entry kept, which is -inf
+    throughout. A row without elements is empty. No floating-point warning is raised.
 
     References
     ----------
@@ -251,8 +274,13 @@ def log_softmax(
 
     >>> [f"{v:.4g}" for v in sl.log_softmax([40.0, 0.0])]
     ['-4.248e-18', '-40']
+
+    An excluded entry does not count, whatever it holds:
+
+    >>> sl.log_softmax([2.0, float("nan"), 2.0], where=[True, False, True]).round(4).tolist()
+    [-0.6931, -inf, -0.6931]
     """
-    return _core.log_softmax(x, axis, temperature, dtype, out)
+    return _core.log_softmax(x, axis, temperature, where, dtype, out)
 
 
 @overload
@@ -261,6 +289,7 @@ def softmin(
     axis: Axis = -1,
     *,
     temperature: float = 1.0,
+    where: ArrayLike | None = None,
     dtype: None = None,
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float]: ...
@@ -270,6 +299,7 @@ def softmin(
     axis: Axis = -1,
     *,
     temperature: float = 1.0,
+    where: ArrayLike | None = None,
     dtype: type[Float],
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float]: ...
@@ -279,6 +309,7 @@ def softmin(
     axis: Axis = -1,
     *,
     temperature: float = 1.0,
+    where: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
@@ -287,6 +318,7 @@ def softmin(
     axis: Axis = -1,
     *,
     temperature: float = 1.0,
+    where: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult:
@@ -301,6 +333,9 @@ def softmin(
         The axis of a row's K elements; several axes, or all for None, form one row together.
     temperature : float, default 1.0
         T, a finite number > 0, in the unit of `x`; dividing by it makes no temporary array.
+    where : array_like of bool, optional
+        Which entries of `x` take part: True to keep one; broadcastable to `x`. An excluded one
+        counts as absent whatever it holds, NaN included: its softmin is 0. None keeps all.
     dtype : dtype_like, optional
         The result's dtype: float16, ml_dtypes.bfloat16, float32 or float64. The computation runs
         in the wider of what `x` and the result compute in, and is rounded once at its end; by
@@ -319,11 +354,12 @@ def softmin(
     ------
     TypeError
         If `x` is a masked array or has any other dtype (complex, longdouble, object, str,
-        datetime), `temperature` is not a number, `axis` or `dtype` is not as stated, or `out` is
-        not an array of the result's dtype.
+        datetime), `temperature` is not a number, `axis` or `dtype` is not as stated, `where` is
+        not of dtype bool, or `out` is not an array of the result's dtype.
     ValueError
-        If `temperature` is not a finite number > 0, an axis is repeated, or `out` has another
-        shape than the result, is read-only, or has elements that share memory with each other.
+        If `temperature` is not a finite number > 0, an axis is repeated, `where` does not broadcast
+        to `x`, or `out` has another shape than the result, is read-only, or has elements that share
+        memory with each other.
     numpy.exceptions.AxisError
         If an axis is out of range.
     MemoryError
@@ -346,8 +382,9 @@ def softmin(
     around.
 
     A row with a NaN or a -inf is NaN throughout, and so is a row of +inf alone; +inf beside finite
-    values gives 0 there. Other rows are not affected. A row without elements is empty. No
-    floating-point warning is raised.
+    values gives 0 there. Other rows are not affected. An excluded entry counts as +inf and is 0 in
+    any case: also in a row that is NaN, and in one without an entry kept, which is 0 throughout. A
+    row without elements is empty. No floating-point warning is raised.
 
     References
     ----------
@@ -361,7 +398,7 @@ def softmin(
     >>> sl.softmin([1.0, 2.0, 3.0]).round(4).tolist()
     [0.6652, 0.2447, 0.09]
     """
-    return _core.softmin(x, axis, temperature, dtype, out)
+    return _core.softmin(x, axis, temperature, where, dtype, out)
 
 
 @overload
@@ -369,7 +406,10 @@ def logsumexp(
     x: NDArray[Float],
     axis: None = None,
     *,
+    b: None = None,
     keepdims: Literal[False] = False,
+    return_sign: Literal[False] = False,
+    where: ArrayLike | None = None,
     dtype: None = None,
     out: None = None,
 ) -> Float: ...
@@ -378,7 +418,10 @@ def logsumexp(
     x: NDArray[Float],
     axis: Axis = None,
     *,
+    b: None = None,
     keepdims: bool = False,
+    return_sign: Literal[False] = False,
+    where: ArrayLike | None = None,
     dtype: None = None,
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float] | Float: ...
@@ -387,7 +430,10 @@ def logsumexp(
     x: ArrayLike,
     axis: Axis = None,
     *,
+    b: ArrayLike | None = None,
     keepdims: bool = False,
+    return_sign: Literal[False] = False,
+    where: ArrayLike | None = None,
     dtype: type[Float],
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float] | Float: ...
@@ -396,19 +442,49 @@ def logsumexp(
     x: ArrayLike,
     axis: Axis = None,
     *,
+    b: ArrayLike | None = None,
     keepdims: bool = False,
+    return_sign: Literal[False] = False,
+    where: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
+@overload
 def logsumexp(
     x: ArrayLike,
     axis: Axis = None,
     *,
+    b: ArrayLike | None = None,
     keepdims: bool = False,
+    return_sign: Literal[True],
+    where: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
-    out: FloatArray | None = None,
-) -> FloatResult:
-    """Compute log Σ exp(x).
+    out: OutPair | None = None,
+) -> tuple[FloatResult, FloatResult]: ...
+@overload
+def logsumexp(
+    x: ArrayLike,
+    axis: Axis = None,
+    *,
+    b: ArrayLike | None = None,
+    keepdims: bool = False,
+    return_sign: bool = False,
+    where: ArrayLike | None = None,
+    dtype: DTypeLike | None = None,
+    out: FloatArray | OutPair | None = None,
+) -> FloatResult | tuple[FloatResult, FloatResult]: ...
+def logsumexp(
+    x: ArrayLike,
+    axis: Axis = None,
+    *,
+    b: ArrayLike | None = None,
+    keepdims: bool = False,
+    return_sign: bool = False,
+    where: ArrayLike | None = None,
+    dtype: DTypeLike | None = None,
+    out: FloatArray | OutPair | None = None,
+) -> FloatResult | tuple[FloatResult, FloatResult]:
+    """Compute log Σ exp(x), or log Σ b·exp(x).
 
     Parameters
     ----------
@@ -416,32 +492,46 @@ def logsumexp(
         Real numbers of any shape: float16, ml_dtypes.bfloat16, float32, float64, integers or bool,
         in any byte order. In nats.
     axis : int, tuple of ints or None, default None
-        The axis of a row's K elements; several axes, or all for None, form one row together.
+        The axis of a row's K elements; several axes, or all for None, form one row together. With
+        `b`, of the shape that `x` and `b` broadcast to.
+    b : array_like, optional
+        Factors of the terms, of the dtypes that `x` may have: positive, negative or 0. `x` and `b`
+        broadcast against each other, and the result has the wider of their dtypes (float32 for
+        float16 and bfloat16 together); a Python number takes the other's. None stands for 1.
     keepdims : bool, default False
         Keep the reduced axes, with length 1, so that the result broadcasts against `x`.
+    return_sign : bool, default False
+        Return the logarithm of the absolute value of the sum, and the sign of the sum.
+    where : array_like of bool, optional
+        Which entries take part: True to keep one; broadcastable to `x` (with `b`, to the shape of
+        the two). An excluded one counts as absent whatever it holds, NaN included. None keeps all.
     dtype : dtype_like, optional
         The result's dtype: float16, ml_dtypes.bfloat16, float32 or float64. The computation runs
-        in the wider of what `x` and the result compute in, and is rounded once at its end; by
-        default the result has the dtype of `x`, or float64 for integers and bool.
+        in the wider of what the inputs and the result compute in, and is rounded once at its end;
+        by default the result has the inputs' dtype, with float64 for integers and bool.
     out : ndarray, optional
         A writeable array of exactly the result's shape and dtype, with any strides, to write to.
-        It may be an input or overlap one: the result is as if it did not.
+        It may be an input or overlap one: the result is as if it did not. With `return_sign`, a
+        pair of arrays apart from each other, either of which may be None.
 
     Returns
     -------
-    ndarray or NumPy scalar
-        Log-sums in nats, with the shape of `x` without the reduced axes and in `dtype`: `out` if
-        given, else a new array, or a scalar where that would be 0-d.
+    ndarray or NumPy scalar, or a pair of them
+        Log-sums in nats, with the shape of `x` (with `b`, of the two) without the reduced axes and
+        in `dtype`: `out` if given, else a new array, or a scalar where that would be 0-d. With
+        `return_sign`, log |Σ b·exp(x)| and the sign of the sum: 1, 0 or -1, or NaN where the sum is
+        NaN. Without it, the result is NaN where the sum is negative.
 
     Raises
     ------
     TypeError
-        If `x` is a masked array or has any other dtype (complex, longdouble, object, str,
-        datetime), `axis` or `dtype` is not as stated, or `out` is not an array of the result's
-        dtype.
+        If `x` or `b` is a masked array or has any other dtype (complex, longdouble, object, str,
+        datetime), `axis` or `dtype` is not as stated, `where` is not of dtype bool, or `out` is not
+        an array of the result's dtype (with `return_sign`, not a pair).
     ValueError
-        If an axis is repeated, or `out` has another shape than the result, is read-only, or has
-        elements that share memory with each other.
+        If an axis is repeated, `x` and `b` do not broadcast against each other, `where` does not
+        broadcast to them, or `out` has another shape than the result, is read-only, or has elements
+        that share memory with each other or with those of the other `out`.
     numpy.exceptions.AxisError
         If an axis is out of range.
     MemoryError
@@ -461,9 +551,17 @@ def logsumexp(
     The sum leaves out the maximum's own 1, which would hide every smaller term below the machine
     epsilon [1]_. The result is at least max(x) and at most max(x) + log K [2]_.
 
+    With `b`, the terms b_k · exp(x_k) and their sum S are kept in twice the digits of float64, each
+    with an exponent of its own. Where terms of both signs cancel, what is left is as good as exp
+    itself is there, to about 2^-56 of the sum of the terms' sizes. Taken one element after the
+    other, it is slower than the sum without `b`.
+
     A row with a NaN gives NaN; without one, a row with a +inf gives +inf. -inf counts as if
-    absent, and appended ones change no bit; a row of -inf alone or without elements gives -inf. No
-    floating-point warning is raised.
+    absent, and appended ones change no bit; a row of -inf alone, without elements or without
+    entries kept gives -inf, and its sum has the sign 0. A term with b_k = 0 counts as absent, even
+    where x_k is infinite or NaN. Other infinities follow IEEE 754: an infinite b_k or x_k makes S
+    infinite, infinities of both signs make it NaN, and so does 0·inf, an infinite b_k where x_k is
+    -inf. No floating-point warning is raised.
 
     References
     ----------
@@ -483,8 +581,19 @@ def logsumexp(
     [0.6931, 3.1269]
     >>> sl.logsumexp([[0.0, 0.0], [1.0, 3.0]], axis=1, keepdims=True).shape
     (2, 1)
+
+    The logarithm of exp(1000) - exp(1001), which is negative:
+
+    >>> size, sign = sl.logsumexp([1000.0, 1001.0], b=[1, -1], return_sign=True)
+    >>> round(float(size), 4), float(sign)
+    (1000.5413, -1.0)
+
+    The mean of exp(x), whatever the size of x:
+
+    >>> round(float(sl.logsumexp([-2000.0, -2000.0], b=0.5)), 4)
+    -2000.0
     """
-    return _core.logsumexp(x, axis, keepdims, dtype, out)
+    return _core.logsumexp(x, axis, b, keepdims, return_sign, where, dtype, out)
 
 
 @overload
@@ -494,6 +603,7 @@ def smooth_max(
     *,
     temperature: float = 1.0,
     keepdims: Literal[False] = False,
+    where: ArrayLike | None = None,
     dtype: None = None,
     out: None = None,
 ) -> Float: ...
@@ -504,6 +614,7 @@ def smooth_max(
     *,
     temperature: float = 1.0,
     keepdims: bool = False,
+    where: ArrayLike | None = None,
     dtype: None = None,
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float] | Float: ...
@@ -514,6 +625,7 @@ def smooth_max(
     *,
     temperature: float = 1.0,
     keepdims: bool = False,
+    where: ArrayLike | None = None,
     dtype: type[Float],
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float] | Float: ...
@@ -524,6 +636,7 @@ def smooth_max(
     *,
     temperature: float = 1.0,
     keepdims: bool = False,
+    where: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
@@ -533,6 +646,7 @@ def smooth_max(
     *,
     temperature: float = 1.0,
     keepdims: bool = False,
+    where: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult:
@@ -549,6 +663,9 @@ def smooth_max(
         T, a finite number > 0, in the unit of `x`; dividing by it makes no temporary array.
     keepdims : bool, default False
         Keep the reduced axes, with length 1, so that the result broadcasts against `x`.
+    where : array_like of bool, optional
+        Which entries of `x` take part: True to keep one; broadcastable to `x`. An excluded one
+        counts as absent whatever it holds, NaN included. None keeps all.
     dtype : dtype_like, optional
         The result's dtype: float16, ml_dtypes.bfloat16, float32 or float64. The computation runs
         in the wider of what `x` and the result compute in, and is rounded once at its end; by
@@ -567,11 +684,12 @@ def smooth_max(
     ------
     TypeError
         If `x` is a masked array or has any other dtype (complex, longdouble, object, str,
-        datetime), `temperature` is not a number, `axis` or `dtype` is not as stated, or `out` is
-        not an array of the result's dtype.
+        datetime), `temperature` is not a number, `axis` or `dtype` is not as stated, `where` is
+        not of dtype bool, or `out` is not an array of the result's dtype.
     ValueError
-        If `temperature` is not a finite number > 0, an axis is repeated, or `out` has another
-        shape than the result, is read-only, or has elements that share memory with each other.
+        If `temperature` is not a finite number > 0, an axis is repeated, `where` does not broadcast
+        to `x`, or `out` has another shape than the result, is read-only, or has elements that share
+        memory with each other.
     numpy.exceptions.AxisError
         If an axis is out of range.
     MemoryError
@@ -596,8 +714,8 @@ def smooth_max(
     λ = 1 / T.
 
     A row with a NaN gives NaN; without one, a row with a +inf gives +inf. -inf counts as if
-    absent, and appended ones change no bit; a row of -inf alone or without elements gives -inf. No
-    floating-point warning is raised.
+    absent, and appended ones change no bit; a row of -inf alone, without elements or without
+    entries kept gives -inf. No floating-point warning is raised.
 
     References
     ----------
@@ -614,7 +732,7 @@ def smooth_max(
     >>> [round(float(sl.smooth_max(x, temperature=t)), 4) for t in (2.0, 1.0, 0.5, 0.1)]
     [4.3605, 3.4076, 3.0715, 3.0]
     """
-    return _core.smooth_max(x, axis, temperature, keepdims, dtype, out)
+    return _core.smooth_max(x, axis, temperature, keepdims, where, dtype, out)
 
 
 @overload
@@ -624,6 +742,7 @@ def smooth_min(
     *,
     temperature: float = 1.0,
     keepdims: Literal[False] = False,
+    where: ArrayLike | None = None,
     dtype: None = None,
     out: None = None,
 ) -> Float: ...
@@ -634,6 +753,7 @@ def smooth_min(
     *,
     temperature: float = 1.0,
     keepdims: bool = False,
+    where: ArrayLike | None = None,
     dtype: None = None,
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float] | Float: ...
@@ -644,6 +764,7 @@ def smooth_min(
     *,
     temperature: float = 1.0,
     keepdims: bool = False,
+    where: ArrayLike | None = None,
     dtype: type[Float],
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float] | Float: ...
@@ -654,6 +775,7 @@ def smooth_min(
     *,
     temperature: float = 1.0,
     keepdims: bool = False,
+    where: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
@@ -663,6 +785,7 @@ def smooth_min(
     *,
     temperature: float = 1.0,
     keepdims: bool = False,
+    where: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult:
@@ -679,6 +802,9 @@ def smooth_min(
         T, a finite number > 0, in the unit of `x`; dividing by it makes no temporary array.
     keepdims : bool, default False
         Keep the reduced axes, with length 1, so that the result broadcasts against `x`.
+    where : array_like of bool, optional
+        Which entries of `x` take part: True to keep one; broadcastable to `x`. An excluded one
+        counts as absent whatever it holds, NaN included. None keeps all.
     dtype : dtype_like, optional
         The result's dtype: float16, ml_dtypes.bfloat16, float32 or float64. The computation runs
         in the wider of what `x` and the result compute in, and is rounded once at its end; by
@@ -697,11 +823,12 @@ def smooth_min(
     ------
     TypeError
         If `x` is a masked array or has any other dtype (complex, longdouble, object, str,
-        datetime), `temperature` is not a number, `axis` or `dtype` is not as stated, or `out` is
-        not an array of the result's dtype.
+        datetime), `temperature` is not a number, `axis` or `dtype` is not as stated, `where` is
+        not of dtype bool, or `out` is not an array of the result's dtype.
     ValueError
-        If `temperature` is not a finite number > 0, an axis is repeated, or `out` has another
-        shape than the result, is read-only, or has elements that share memory with each other.
+        If `temperature` is not a finite number > 0, an axis is repeated, `where` does not broadcast
+        to `x`, or `out` has another shape than the result, is read-only, or has elements that share
+        memory with each other.
     numpy.exceptions.AxisError
         If an axis is out of range.
     MemoryError
@@ -725,8 +852,8 @@ def smooth_min(
     so it tends to min(x) as T tends to 0 [1]_, [2]_. It is concave.
 
     A row with a NaN gives NaN; without one, a row with a -inf gives -inf. +inf counts as if
-    absent, and appended ones change no bit; a row of +inf alone or without elements gives +inf. No
-    floating-point warning is raised.
+    absent, and appended ones change no bit; a row of +inf alone, without elements or without
+    entries kept gives +inf. No floating-point warning is raised.
 
     References
     ----------
@@ -743,7 +870,7 @@ def smooth_min(
     >>> [round(float(sl.smooth_min(x, temperature=t)), 4) for t in (2.0, 1.0, 0.5, 0.1)]
     [-0.3605, 0.5924, 0.9285, 1.0]
     """
-    return _core.smooth_min(x, axis, temperature, keepdims, dtype, out)
+    return _core.smooth_min(x, axis, temperature, keepdims, where, dtype, out)
 
 
 @overload
@@ -754,6 +881,7 @@ def entropy(
     temperature: float = 1.0,
     base: float | None = None,
     keepdims: bool = False,
+    where: ArrayLike | None = None,
     dtype: None = None,
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float] | Float: ...
@@ -765,6 +893,7 @@ def entropy(
     temperature: float = 1.0,
     base: float | None = None,
     keepdims: bool = False,
+    where: ArrayLike | None = None,
     dtype: type[Float],
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float] | Float: ...
@@ -776,6 +905,7 @@ def entropy(
     temperature: float = 1.0,
     base: float | None = None,
     keepdims: bool = False,
+    where: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
@@ -786,6 +916,7 @@ def entropy(
     temperature: float = 1.0,
     base: float | None = None,
     keepdims: bool = False,
+    where: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult:
@@ -804,6 +935,9 @@ def entropy(
         The base of the logarithm, a finite number > 0 other than 1: 2 gives bits. None gives nats.
     keepdims : bool, default False
         Keep the reduced axes, with length 1, so that the result broadcasts against `logits`.
+    where : array_like of bool, optional
+        Which entries of `logits` take part: True to keep one; broadcastable to `logits`. An
+        excluded one counts as absent whatever it holds, NaN included. None keeps all.
     dtype : dtype_like, optional
         The result's dtype: float16, ml_dtypes.bfloat16, float32 or float64. The computation runs
         in the wider of what `logits` and the result compute in, and is rounded once at its end; by
@@ -822,12 +956,12 @@ def entropy(
     ------
     TypeError
         If `logits` is a masked array or has any other dtype (complex, longdouble, object, str,
-        datetime), `temperature` or `base` is not a number, `axis` or `dtype` is not as stated, or
-        `out` is not an array of the result's dtype.
+        datetime), `temperature` or `base` is not a number, `axis` or `dtype` is not as stated,
+        `where` is not of dtype bool, or `out` is not an array of the result's dtype.
     ValueError
-        If `temperature` is not a finite number > 0, `base` is not a finite number > 0 other than
-        1, an axis is repeated, or `out` has another shape than the result, is read-only, or has
-        elements that share memory with each other.
+        If `temperature` is not a finite number > 0, `base` is not a finite number > 0 other than 1,
+        an axis is repeated, `where` does not broadcast to `logits`, or `out` has another shape than
+        the result, is read-only, or has elements that share memory with each other.
     numpy.exceptions.AxisError
         If an axis is out of range.
     MemoryError
@@ -849,8 +983,8 @@ def entropy(
     its digits. H lies between 0 and log K.
 
     A row with a NaN or a +inf gives NaN, and so does a row of -inf alone; -inf beside finite
-    values counts as if absent. A row without elements gives 0. No floating-point warning is
-    raised.
+    values counts as if absent. A row without elements, or without entries kept, gives 0: a sum
+    without terms. No floating-point warning is raised.
 
     References
     ----------
@@ -871,8 +1005,13 @@ def entropy(
 
     >>> f"{sl.entropy([40.0, 0.0]):.4g}"
     '1.742e-16'
+
+    Of the first two classes alone:
+
+    >>> round(float(sl.entropy([0.0, 0.0, 5.0], base=2, where=[True, True, False])), 4)
+    1.0
     """
-    return _core.entropy(logits, axis, temperature, base, keepdims, dtype, out)
+    return _core.entropy(logits, axis, temperature, base, keepdims, where, dtype, out)
 
 
 def one_hot(

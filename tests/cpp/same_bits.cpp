@@ -33,10 +33,6 @@ std::uint64_t hash(const void* data, std::size_t bytes, std::uint64_t h) {  // F
 template <class T>
 constexpr Element own = sizeof(T) == 4 ? Element::float32 : Element::float64;
 
-index_t item_size(Element element) {
-  return element == Element::float64 ? 8 : element == Element::float32 ? 4 : 2;
-}
-
 void set_stream(Stream& s, void* data, Element element, index_t per_row, index_t stride) {
   s.data = static_cast<char*>(data);
   s.format = {element, ByteOrder::native};
@@ -80,7 +76,7 @@ std::uint64_t result(Element element, Operation operation, index_t rows, index_t
   call.space.rows = rows;
   call.space.shape[0] = rows;
   set_stream(call.logits, stored.data(), element, classes, stride);
-  if (operation <= Operation::entropy) {
+  if (operation <= Operation::signed_sum) {
     call.temperature = variant == 1 ? 0.7 : 1.0;
     call.negate = variant == 2 && operation == Operation::softmax;
   } else if (variant == 2) {
@@ -90,6 +86,7 @@ std::uint64_t result(Element element, Operation operation, index_t rows, index_t
     call.label_smoothing = variant == 1 ? 0.1 : 0.0;
   }
   set_stream(call.vector, vector.data(), own<T>, classes, 1);
+  set_stream(call.factors, vector.data(), own<T>, classes, 1);
   call.damping = damping.data();
   for (int i = 0; i < 2; ++i)
     set_stream(call.out[i], out[i].data(), element, matrix ? classes * classes : classes, 1);
