@@ -187,7 +187,8 @@ template <class T>
 inline bool suits_abreast(const Call& call, const Stream* out, const Stream* other = nullptr) {
   return call.space.rows >= least_rows && call.classes >= least_abreast &&
          call.classes <= block_size && !call.negate && call.temperature == 1 &&
-         lies_abreast<T>(call, call.logits) && (out == nullptr || lies_abreast<T>(call, *out)) &&
+         call.mask.data == nullptr && lies_abreast<T>(call, call.logits) &&
+         (out == nullptr || lies_abreast<T>(call, *out)) &&
          (other == nullptr || lies_abreast<T>(call, *other));
 }
 
@@ -293,6 +294,8 @@ void logsumexp(const Call& call, index_t begin, index_t end, void* memory) noexc
     const P value = l.hi + (l.lo + widened(s.highest));
     write_row_values(call, rows.group, call.out[0],
                      blanked(narrowed<T>(value), s.bad, quiet_nan<T>()));
+    if (call.out[1].data != nullptr)  // the sum's sign
+      write_row_values(call, rows.group, call.out[1], blanked(Vec<T>(T(1)), s.bad, quiet_nan<T>()));
     const auto close = cancels<T>(widened(s.highest), s.tail, s.sum, value, P(1.0));
     for (unsigned again = static_cast<unsigned>(close) & rows.rows() & ~s.bad; again != 0;
          again &= again - 1) {
