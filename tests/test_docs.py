@@ -17,8 +17,9 @@ import pytest
 import softlane as sl
 
 ROOT = Path(__file__).parent.parent
-SETTINGS = {"get_num_threads", "set_num_threads", "num_threads", "active_isa", "available_isas"}
-MATHEMATICS = sorted(set(sl.__all__) - SETTINGS - {"__version__", "show_config"})
+SETTINGS = {"get_num_threads", "set_num_threads", "num_threads", "active_isa", "available_isas",
+            "show_config"}  # fmt: skip
+MATHEMATICS = sorted(set(sl.__all__) - SETTINGS - {"__version__"})
 MODULES = ["softlane"] + [
     f"softlane.{m.name}" for m in pkgutil.iter_modules(sl.__path__) if m.name != "_core"
 ]
