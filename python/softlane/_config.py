@@ -226,7 +226,7 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, dict[s
     if mode not in ("stdout", "dicts"):
         message = f"show_config: mode must be 'stdout' or 'dicts', got {mode!r}"
         raise ValueError(message)
-    config = {
+    config: dict[str, dict[str, Any]] = {
         "softlane": {"version": _core.version},
         "simd": {"active": _core.active_isa(), "available": _core.available_isas()},
         "threads": {"number": _core.get_num_threads()},

@@ -131,8 +131,11 @@ def log_softmax(x: ArrayLike, axis: Axis = None) -> FloatResult:
 
     Notes
     -----
-    For one row, log p_k = (x_k - x_{j*}) - log1p(Σ_{j≠j*} exp(x_j - x_{j*})) with j* the first index
-    of its maximum: two terms <= 0, so that nothing cancels [1]_.
+    For one row with j* the first index of its maximum,
+
+        log p_k = (x_k - x_{j*}) - log1p(Σ_{j≠j*} exp(x_j - x_{j*})),
+
+    two terms <= 0, so that nothing cancels [1]_.
 
     Other than SciPy's, this function takes 8-bit and unsigned integers and bool at their value,
     gives an empty result for an empty row and NaN throughout a row with a +inf, and refuses
