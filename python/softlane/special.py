@@ -8,6 +8,7 @@ What departs from SciPy 1.17 does so on purpose:
 
 - Integers and bool are converted to float64 before any arithmetic. SciPy's maps subtract first,
   which refuses bool and wraps unsigned integers round, and return float16 for 8-bit integers.
+- An array of integers or bool beside a float32 one makes the result float64, whatever its width.
 - Complex numbers, longdouble and objects are a `TypeError`.
 - A masked array is a `TypeError`, for its mask would be lost. SciPy ignores the mask.
 - A map of an empty row is empty. SciPy raises `ValueError`.
@@ -221,8 +222,9 @@ def logsumexp(
     -------
     result : ndarray or NumPy scalar
         Log-sums in nats, or with `return_sign` the logarithm of their absolute value, with the
-        shape of `a` without the reduced axes and the dtype of `a` and `b` together (float64 for
-        integers and bool); a scalar where that would be 0-d.
+        shape that `a` and `b` broadcast to without the reduced axes, and the wider of their dtypes
+        (float64 for integers and bool; a Python number as `b` leaves that of `a`); a scalar where
+        that would be 0-d.
     sign : ndarray or NumPy scalar
         Only with `return_sign`: 1.0, 0.0 or -1.0 (NaN where the sum is), of the same shape and
         dtype.
@@ -252,8 +254,8 @@ def logsumexp(
     The sum leaves out the maximum's own 1, which would hide every smaller term below the machine
     epsilon [1]_.
 
-    Other than SciPy's, this function gives the sign 0 to an empty sum, and refuses complex,
-    longdouble and masked arrays.
+    Other than SciPy's, this function gives the sign 0 to an empty sum and float64 to integers of
+    any width beside float32, and refuses complex, longdouble and masked arrays.
 
     References
     ----------
@@ -273,12 +275,12 @@ def logsumexp(
     >>> round(float(value), 4), float(sign)
     (1.5413, -1.0)
     """
-    if b is not None:
-        # SciPy lets a grow to b's shape. The subclass stays, so that a masked array is seen.
-        array = np.asanyarray(a)
-        a = np.broadcast_to(array, np.broadcast_shapes(array.shape, np.shape(b)), subok=True)
-    if keepdims:
-        a = np.atleast_1d(a)
     if return_sign:
-        return _maps.logsumexp(a, axis, b=b, keepdims=keepdims, return_sign=True)
-    return _maps.logsumexp(a, axis, b=b, keepdims=keepdims)
+        value, sign = _maps.logsumexp(a, axis, b=b, keepdims=keepdims, return_sign=True)
+        return _shaped(value, keepdims), _shaped(sign, keepdims)
+    return _shaped(_maps.logsumexp(a, axis, b=b, keepdims=keepdims), keepdims)
+
+
+def _shaped(result: FloatResult, keepdims: bool) -> FloatResult:
+    """SciPy counts a 0-d input as of shape (1,), which shows where its dimensions are kept."""
+    return np.atleast_1d(result) if keepdims else result
