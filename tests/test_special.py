@@ -174,7 +174,7 @@ def test_shapes_that_do_not_broadcast_are_an_error_as_in_scipy() -> None:
     for function in (special.logsumexp, scipy.special.logsumexp):
         with pytest.raises(ValueError, match=r"broadcast|shape"):
             function(np.ones(3), b=np.ones(4))
-    with pytest.raises(ValueError, match=r"^logsumexp: b "):
+    with pytest.raises(ValueError, match=r"^logsumexp: .*b has shape \(4,\)"):
         special.logsumexp(np.ones(3), b=np.ones(4))
 
 
