@@ -45,9 +45,10 @@ void copy_out(const View& view, double* to) {
   });
 }
 
-// One value a row, from an array that broadcasts to the rows' shape.
-void broadcast_out(const char* function, const char* name, const View& view, const index_t* shape,
-                   int ndim, double* to) {
+// One value a row, of an array that broadcasts to the rows' shape. Asked before its values are
+// looked at, for an array of another shape may be of any size.
+View broadcast(const char* function, const char* name, const View& view, const index_t* shape,
+               int ndim) {
   index_t strides[max_dims];
   bool fits = view.ndim <= ndim;
   for (int d = 0; d < ndim && fits; ++d) {
@@ -59,7 +60,7 @@ void broadcast_out(const char* function, const char* name, const View& view, con
     fail(PyExc_ValueError, function,
          std::string(name) + " has shape " + shape_text(view.shape, view.ndim) +
              ", which does not broadcast to the rows' shape " + shape_text(shape, ndim));
-  copy_out({view.data, ndim, shape, strides}, to);
+  return {view.data, ndim, shape, strides};
 }
 
 }  // namespace
@@ -87,7 +88,8 @@ void LossTask::settle() {
   call.weight = buffers_.weight.get();
   call.row_scale = buffers_.row_scale.get();
   call.damping = buffers_.damping.get();
-  rows_in_order = call.labels != nullptr || call.row_scale != nullptr || call.damping != nullptr;
+  rows_in_order = rows_in_order || call.labels != nullptr || call.row_scale != nullptr ||
+                  call.damping != nullptr;
 }
 
 void LossTask::settle_weight() {
@@ -103,11 +105,12 @@ void LossTask::settle_weight() {
 
 void LossTask::settle_sample_weight() {
   if (!sample_weight_) return;
+  const View spread =
+      broadcast(function, "sample_weight", sample_weight_.view, axes.row_shape, axes.row_dims);
   check_all<double>(function, "sample_weight", sample_weight_.view, "finite and >= 0",
                     not_a_weight);
   buffers_.row_scale = allocate<double>(function, axes.rows);
-  broadcast_out(function, "sample_weight", sample_weight_.view, axes.row_shape, axes.row_dims,
-                buffers_.row_scale.get());
+  copy_out(spread, buffers_.row_scale.get());
 }
 
 void LossTask::settle_labels() {
@@ -184,13 +187,14 @@ void LossTask::settle_probabilities() {
 }
 
 void LossTask::settle_damping() {
-  check_all<double>(function, "damping", damping_.view, "finite and > 0", not_a_damping);
   index_t shape[max_dims];
   const int ndim = axes.lead_dims + axes.row_dims;
   for (int d = 0; d < axes.lead_dims; ++d) shape[d] = axes.lead_shape[d];
   for (int d = 0; d < axes.row_dims; ++d) shape[axes.lead_dims + d] = axes.row_shape[d];
+  const View spread = broadcast(function, "damping", damping_.view, shape, ndim);
+  check_all<double>(function, "damping", damping_.view, "finite and > 0", not_a_damping);
   buffers_.damping = allocate<double>(function, axes.all_rows());
-  broadcast_out(function, "damping", damping_.view, shape, ndim, buffers_.damping.get());
+  copy_out(spread, buffers_.damping.get());
 }
 
 double LossTask::denominator() const {
