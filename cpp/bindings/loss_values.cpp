@@ -47,7 +47,7 @@ void copy_out(const View& view, double* to) {
 
 // One value a row, of an array that broadcasts to the rows' shape. Asked before its values are
 // looked at, for an array of another shape may be of any size.
-View broadcast(const char* function, const char* name, const View& view, const index_t* shape,
+View over_rows(const char* function, const char* name, const View& view, const index_t* shape,
                int ndim) {
   index_t strides[max_dims];
   bool fits = view.ndim <= ndim;
@@ -191,7 +191,7 @@ void LossTask::settle_damping() {
   const int ndim = axes.lead_dims + axes.row_dims;
   for (int d = 0; d < axes.lead_dims; ++d) shape[d] = axes.lead_shape[d];
   for (int d = 0; d < axes.row_dims; ++d) shape[axes.lead_dims + d] = axes.row_shape[d];
-  const View spread = broadcast(function, "damping", damping_.view, shape, ndim);
+  const View spread = over_rows(function, "damping", damping_.view, shape, ndim);
   check_all<double>(function, "damping", damping_.view, "finite and > 0", not_a_damping);
   buffers_.damping = allocate<double>(function, axes.all_rows());
   copy_out(spread, buffers_.damping.get());
