@@ -106,7 +106,7 @@ void LossTask::settle_weight() {
 void LossTask::settle_sample_weight() {
   if (!sample_weight_) return;
   const View spread =
-      broadcast(function, "sample_weight", sample_weight_.view, axes.row_shape, axes.row_dims);
+      over_rows(function, "sample_weight", sample_weight_.view, axes.row_shape, axes.row_dims);
   check_all<double>(function, "sample_weight", sample_weight_.view, "finite and >= 0",
                     not_a_weight);
   buffers_.row_scale = allocate<double>(function, axes.rows);
