@@ -347,7 +347,7 @@ def _result_dtype(call: Call) -> str:
     if "b" in call.options:
         name = call.options["b"].dtype.name
         kinds.add(name if name in FORMATS else "float64")
-    if call.function in LOSSES and kinds <= {"float16", "bfloat16"}:
+    if call.function == "cross_entropy" and kinds <= {"float16", "bfloat16"}:
         return "float32"
     if len(kinds) > 1 and kinds <= {"float16", "bfloat16"}:
         return "float32"
