@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 from hypothesis import settings
 
 import softlane
+
+# Files whose libraries are missing are left out of a plain run. Named on the command line they are
+# collected all the same, and fail: that is how .ci/run makes sure of them.
+NEEDS = {"test_interplay_peers.py": ("torch", "jax"), "test_torch_oracle.py": ("torch",)}
+collect_ignore = [file for file, modules in NEEDS.items() if not all(map(find_spec, modules))]
 
 settings.register_profile("softlane", deadline=None, derandomize=True, database=None)
 settings.load_profile("softlane")

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
 import subprocess
 import sys
 from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import threadpoolctl
 
 import softlane as sl
 
@@ -16,7 +22,7 @@ CONTRACT = {
     "one_hot", "cross_entropy", "cross_entropy_grad", "cross_entropy_value_and_grad",
     "cross_entropy_grad_and_hess_diag", "cross_entropy_hessian", "cross_entropy_hessian_diag",
     "cross_entropy_hvp", "cross_entropy_hessian_solve", "get_num_threads", "set_num_threads",
-    "num_threads", "active_isa", "available_isas", "__version__",
+    "num_threads", "active_isa", "available_isas", "show_config", "__version__",
 }  # fmt: skip
 
 
@@ -93,6 +99,62 @@ def test_the_package_exports_the_contract() -> None:
     assert set(sl.__all__) >= CONTRACT
     assert all(hasattr(sl, name) for name in sl.__all__)
     assert sorted(sl.__all__) == list(sl.__all__)
+
+
+def test_special_comes_with_the_package() -> None:
+    code = "print(sl.special.__name__, sorted(sl.special.__all__))"
+    child = _import(None, code)
+    assert child.stdout == "softlane.special ['log_softmax', 'logsumexp', 'softmax']\n"
+
+
+def test_the_configuration_is_what_it_says() -> None:
+    config = sl.show_config(mode="dicts")
+    assert config["softlane"] == {"version": sl.__version__}
+    assert config["simd"] == {"active": sl.active_isa(), "available": sl.available_isas()}
+    assert config["numpy"] == {"version": np.__version__}
+    assert config["python"]["version"] == platform.python_version()
+    compiler = config["compiler"]
+    assert f"{compiler['name']} {compiler['version']}" == sl._core.compiler()
+    assert re.match(r"\d+\.\d+", compiler["version"])
+    assert compiler["standard"] >= 201703
+    assert compiler["flags"]["fast_math"] is False
+    with sl.num_threads(3):
+        assert sl.show_config(mode="dicts")["threads"] == {"number": 3}
+
+
+def test_the_openmp_runtime_is_the_one_that_is_loaded() -> None:
+    openmp = sl.show_config(mode="dicts")["openmp"]
+    pools = threadpoolctl.threadpool_info()
+    loaded = [Path(pool["filepath"]).name for pool in pools if pool["user_api"] == "openmp"]
+    # threadpoolctl follows the link libgomp.so.1 to libgomp.so.1.0.0
+    assert any(name.startswith(openmp["library"]) for name in loaded), (openmp, loaded)
+    assert openmp["date"] >= 201511
+
+
+@pytest.mark.parametrize("isa", sl.available_isas())
+def test_the_configuration_shows_a_forced_instruction_set(isa: str) -> None:
+    child = _import(isa, "print(sl.show_config('dicts')['simd']['active'])")
+    assert child.stdout == f"{isa}\n"
+
+
+def test_the_printed_configuration_holds_all_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sl.show_config() is None
+    text = capsys.readouterr().out
+    config = sl.show_config(mode="dicts")
+    for topic, entries in config.items():
+        assert f"{topic}:\n" in text
+        for name in entries:
+            assert f"  {name}: " in text
+    assert f"  version: {sl.__version__}\n" in text
+    assert f"  available: {', '.join(sl.available_isas())}\n" in text
+    assert "fast_math=False" in text
+
+
+@pytest.mark.parametrize("mode", ["yaml", "", None, "DICTS", ["stdout"]])
+def test_an_unknown_mode_is_an_error(mode: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="^show_config: mode must be 'stdout' or 'dicts', got "):
+        sl.show_config(mode)
+    assert capsys.readouterr().out == ""
 
 
 def test_the_version_is_that_of_the_distribution() -> None:

@@ -7,18 +7,25 @@ import importlib
 import inspect
 import pkgutil
 import re
+import types
 import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 import softlane as sl
 
 ROOT = Path(__file__).parent.parent
-SETTINGS = {"get_num_threads", "set_num_threads", "num_threads", "active_isa", "available_isas"}
-MATHEMATICS = sorted(set(sl.__all__) - SETTINGS - {"__version__", "show_config"})
+SETTINGS = {"get_num_threads", "set_num_threads", "num_threads", "active_isa", "available_isas",
+            "show_config"}  # fmt: skip
+MATHEMATICS = sorted(set(sl.__all__) - SETTINGS - {"__version__"})
+PUBLIC = [getattr(sl, name) for name in MATHEMATICS] + [
+    getattr(sl.special, name) for name in sl.special.__all__
+]
 MODULES = ["softlane"] + [
     f"softlane.{m.name}" for m in pkgutil.iter_modules(sl.__path__) if m.name != "_core"
 ]
@@ -47,6 +54,82 @@ def test_docstrings_are_complete(name: str) -> None:
     for section in ("Parameters", "Returns", "Raises", "Examples", "References"):
         assert section in sections, section
     assert sections.index("Parameters") < sections.index("Returns") < sections.index("Raises")
+
+
+def _section(function: Callable[..., Any], name: str) -> str:
+    text = inspect.getdoc(function) or ""
+    return re.split(rf"^{name}\n-+\n", text, flags=re.MULTILINE)[1].split("\n\n\n")[0].partition(
+        "\n---")[0]  # fmt: skip
+
+
+@pytest.mark.parametrize("function", PUBLIC, ids=lambda f: f"{f.__module__}.{f.__name__}")
+def test_docstrings_say_all_that_a_caller_needs(function: Callable[..., Any]) -> None:
+    parameters = inspect.signature(function).parameters
+    returned = _section(function, "Returns")
+    assert "dtype" in returned
+    assert "shape" in returned
+    raised = re.findall(r"^([\w.]+)$", _section(function, "Raises"), re.MULTILINE)
+    wanted = ["TypeError", "ValueError", "numpy.exceptions.AxisError", "MemoryError"]
+    if {"target", "labels"} & set(parameters):
+        wanted.insert(2, "IndexError")
+    assert [r for r in raised if r in wanted] == wanted
+    assert set(raised) <= set(wanted) | {"Notes"}
+    assert re.search(r"\b(nats?|bits?|unit)\b", inspect.getdoc(function) or "") or (
+        function is sl.one_hot
+    )
+    assert re.search(r" = |softlane\.", _section(function, "Notes"))  # the formula, or where it is
+    source = _section(function, "References")
+    assert re.search(r"\[1\] .*(\n.*)*(doi:|arXiv:|Springer|Wiley|pp\.)", source)
+    cited = set(re.findall(r"\[(\d)\]_", inspect.getdoc(function) or ""))
+    assert cited <= set(re.findall(r"^\.\. \[(\d)\]", source, re.MULTILINE))
+
+
+def test_the_typed_example_is_right_about_what_is_returned(monkeypatch: Any) -> None:
+    """mypy checks tests/typed_example.py; here its claims meet the values."""
+    import typed_example
+
+    claims = 0
+
+    def check(value: Any, claim: Any) -> None:
+        nonlocal claims
+        claims += 1
+        assert _is_of(value, claim), (type(value), getattr(value, "dtype", None), claim)
+
+    monkeypatch.setattr(typed_example, "assert_type", check)
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    labels = np.array([0, 2])
+    typed_example.maps_keep_the_dtype(x, x.astype(np.float64), labels)
+    typed_example.reductions_of_everything_are_scalars(x, x.astype(np.float64))
+    typed_example.losses_keep_the_dtype_of_the_logits(x, x.astype(np.float64), labels)
+    typed_example.labels_become_rows_of_the_dtype_asked_for(labels)
+    typed_example.the_configuration_is_plain_python()
+    assert claims > 30
+
+
+def _is_of(value: Any, claim: Any) -> bool:
+    """Is `value` of the type `claim`, with the dtype of an array?"""
+    origin, arguments = typing.get_origin(claim), typing.get_args(claim)
+    if claim is Any:
+        return True
+    if origin in (typing.Union, types.UnionType):
+        return any(_is_of(value, a) for a in arguments)
+    if origin is tuple:
+        return len(value) == len(arguments) and all(map(_is_of, value, arguments))
+    if origin is np.ndarray:
+        return isinstance(value, np.ndarray) and _is_of(
+            value.dtype.type(), arguments[1].__args__[0]
+        )
+    return value is None if claim is None else isinstance(value, origin or claim)
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [npt.NDArray[np.float64], np.float32, tuple[npt.NDArray[np.float32]], None, str | int],
+)
+def test_a_wrong_claim_about_a_value_is_seen(claim: Any) -> None:
+    x = np.zeros((2, 3), np.float32)
+    assert _is_of(x, npt.NDArray[np.float32])
+    assert not _is_of(x if typing.get_origin(claim) is not tuple else (1, x), claim)
 
 
 @pytest.mark.parametrize("name", sorted(SETTINGS))
@@ -84,6 +167,12 @@ SIGNATURES = {
     "entropy": "(logits, axis=-1, *, temperature=1.0, base=None, keepdims=False, where=None, "
     "dtype=None, out=None)",
     "one_hot": "(labels, num_classes, *, axis=-1, dtype=np.float32)",
+    "get_num_threads": "()",
+    "set_num_threads": "(n)",
+    "num_threads": "(n)",
+    "active_isa": "()",
+    "available_isas": "()",
+    "show_config": "(mode='stdout')",
     **{
         name: f"({arguments}, axis=-1, *, weight=None, sample_weight=None, label_smoothing=0.0, "
         "ignore_index=None, reduction='none', out=None)"
@@ -103,8 +192,6 @@ SIGNATURES = {
 
 def _expected(text: str) -> list[tuple[str, Any, bool]]:
     """Name, default and whether it is a keyword only, of a signature as written."""
-    import numpy as np
-
     scope: dict[str, Any] = {"np": np}
     exec(f"def f{text}: ...", scope)
     return _shape(scope["f"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -119,6 +122,16 @@ def _cases() -> list[Case]:
     add(LOSSES, "target", ValueError, [NAN_T, NEGATIVE_T], r"target\[1, 2\]")
     add(LOSSES, "target", ValueError, [np.full((3, 4), -np.inf)])
     add(LOSSES, "target", IndexError, [np.array([0, 4, 1]), np.array([0, -1, 1])], r"target\[1\]")
+    add(
+        LOSSES,
+        "target",
+        IndexError,
+        [np.array([0, 1, 2**64 - 1], np.uint64)],
+        r"target\[2\] is 184",
+    )
+    add(LOSSES, "target", IndexError, [np.array([0, 1, -128], np.int8)], r"target\[2\] is -128")
+    add(LOSSES, "target", TypeError, [Y.astype(object), MASKED, Y.astype("S2")])
+    add(LOSSES, "target", ValueError, [Y.astype(float)], "integer dtype")
     add(LOSSES, "target", IndexError, [np.array([0, 1, 2**40])], r"target\[2\] is 1099511627776")
     # the other options
     add(LOSSES, "weight", ValueError, [np.ones(3), np.ones((3, 4)), 1.0, np.ones((1, 4))])
@@ -127,7 +140,15 @@ def _cases() -> list[Case]:
     add(LOSSES, "sample_weight", TypeError, [np.ones(3, complex), "a"])
     add(LOSSES, "label_smoothing", ValueError, [-0.1, 1.1, np.nan, np.inf])
     add(LOSSES, "label_smoothing", TypeError, ["0.1", None])
-    add(LOSSES, "ignore_index", TypeError, [1.5, "1"])
+    add(LOSSES, "weight", ValueError, [[1.0, -1.0, 1.0, 1.0], [1.0, np.nan, 1.0, 1.0],
+                                       [1.0, np.inf, 1.0, 1.0]], r"weight\[1\]")  # fmt: skip
+    add(LOSSES, "weight", TypeError, [np.ma.masked_array(np.ones(4), [0, 1, 0, 0])])
+    add(LOSSES, "sample_weight", ValueError, [[1.0, -1.0, 1.0], [1.0, np.nan, 1.0]],
+        r"sample_weight\[1\]")  # fmt: skip
+    add(LOSSES, "sample_weight", TypeError, [np.ma.masked_array(np.ones(3), [0, 1, 0]),
+                                             np.ones(3, object)])  # fmt: skip
+    add(LOSSES, "ignore_index", TypeError, [1.5, "1", True])
+    add(LOSSES, "ignore_index", ValueError, [2**64, -(2**63) - 1])
     add(LOSSES, "reduction", ValueError, ["average", "", "Mean"])
     add(LOSSES, "reduction", TypeError, [None, 1])
     add(["cross_entropy_hvp"], "vector", ValueError, [X[:2], X[0], np.ones((2, 4, 3)), 1.0])
@@ -256,6 +277,53 @@ def test_two_outs_may_not_share_memory() -> None:
     assert (shared == -7).all()
 
 
+def _overlapping(good: Array) -> list[Array]:
+    """Writeable arrays of its shape in which elements share memory."""
+    stride_tricks = np.lib.stride_tricks.as_strided
+    memory = np.full(2 * good.size + 64, -7.0)
+    item = good.itemsize
+    bad = []
+    if good.size > 1:
+        bad.append(stride_tricks(memory, good.shape, (0,) * good.ndim))
+        bad.append(stride_tricks(memory, good.shape, (item,) * good.ndim) if good.ndim > 1 else
+                   stride_tricks(memory, good.shape, (item // 2,)))  # fmt: skip
+    if good.ndim == 2:  # interleaved, with room enough but not apart
+        bad.append(stride_tricks(memory, good.shape, (3 * item, 2 * item)))
+    return bad
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_out_whose_elements_share_memory_is_an_error(name: str) -> None:
+    options = {} if name in LOSSES or _results(name)[0].ndim else {"axis": -1}
+    result = FUNCTIONS[name](X, **options)
+    goods = result if isinstance(result, tuple) else (result,)
+    for position, good in enumerate(goods):
+        for bad in _overlapping(np.asarray(good)):
+            before = bad.tobytes()
+            outs: list[Any] = [None] * len(goods)
+            outs[position] = bad
+            with pytest.raises(ValueError, match=rf"^{name}: out.* share memory with each other"):
+                FUNCTIONS[name](X, out=tuple(outs) if len(goods) == 2 else bad, **options)
+            assert bad.tobytes() == before
+
+
+def test_interleaved_elements_that_do_not_meet_are_accepted() -> None:
+    memory = np.full(64, -7.0)
+    apart = np.lib.stride_tricks.as_strided(memory, (3, 4), (5 * 8, 8))
+    woven = np.lib.stride_tricks.as_strided(memory[20:], (3, 4), (2 * 8, 7 * 8))
+    for out in (apart, woven):
+        assert sl.softmax(X, out=out) is out
+        np.testing.assert_array_equal(out, sl.softmax(X))
+
+
+def test_a_huge_out_that_overlaps_itself_is_an_error_at_once() -> None:
+    memory = np.full(2**21, -7.0)
+    window = np.lib.stride_tricks.as_strided(memory, (2**20, 2**20), (8, 8))
+    with pytest.raises(ValueError, match="^softmax: out .*share memory with each other"):
+        sl.softmax(np.broadcast_to(0.0, (2**20, 2**20)), out=window)
+    assert (memory == -7).all()
+
+
 # --- one_hot ------------------------------------------------------------------------------------
 
 
@@ -295,11 +363,130 @@ def test_a_hessian_that_cannot_be_addressed_is_an_error() -> None:
         sl.cross_entropy_hessian(many)
 
 
-def test_a_result_that_does_not_fit_in_memory_is_a_memory_error() -> None:
-    huge = np.broadcast_to(np.float64(1), (2**48, 8))
-    for name in ("softmax", "log_softmax"):
-        with pytest.raises(MemoryError, match=f"^{name}: "):
-            FUNCTIONS[name](huge)
+HUGE = np.broadcast_to(np.float64(1), (2**48, 8))
+HUGE_LABELS = np.broadcast_to(np.int64(1), 2**48)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_result_that_does_not_fit_in_memory_is_a_memory_error(name: str) -> None:
+    """At once: nothing of the 2**51 elements has been looked at."""
+    options: dict[str, Any] = {"axis": -1}
+    if name == "cross_entropy_hvp":
+        options["vector"] = HUGE
+    if name == "cross_entropy_hessian_solve":
+        options["rhs"] = HUGE
+    targets = [HUGE_LABELS, HUGE_LABELS.view(np.uint64), HUGE]
+    for target in targets if name in LOSSES else [None]:
+        if target is not None:
+            options["target"] = target
+        with pytest.raises(MemoryError, match=f"^{name}: ") as caught:
+            FUNCTIONS[name](HUGE, **options)
+        assert type(caught.value) is MemoryError
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_huge_integers_are_a_memory_error(name: str) -> None:
+    """Whether they are converted or read as they are."""
+    options: dict[str, Any] = {"target": HUGE_LABELS} if name in LOSSES else {}
+    for vector, function in (("vector", "cross_entropy_hvp"),
+                             ("rhs", "cross_entropy_hessian_solve")):  # fmt: skip
+        if name == function:
+            options[vector] = HUGE
+    with pytest.raises(MemoryError, match=f"^{name}: "):
+        FUNCTIONS[name](np.broadcast_to(np.int8(1), (2**48, 8)), axis=-1, **options)
+
+
+@pytest.mark.parametrize(
+    ("option", "names"),
+    [
+        ("weight", LOSSES),
+        ("sample_weight", LOSSES),
+        ("damping", ["cross_entropy_hessian_solve"]),
+        ("vector", ["cross_entropy_hvp"]),
+        ("rhs", ["cross_entropy_hessian_solve"]),
+        ("target", LOSSES),
+    ],
+)
+def test_a_huge_broadcast_of_a_wrong_shape_is_an_error_at_once(
+    option: str, names: list[str]
+) -> None:
+    for name in names:
+        for bad in (np.broadcast_to(1.0, 2**48), np.broadcast_to(1.0, (2**30, 2**20))):
+            with pytest.raises(ValueError, match=rf"^{name}: {option} .*shape") as caught:
+                FUNCTIONS[name](X, **{option: bad})
+            assert type(caught.value) is ValueError
+
+
+@pytest.mark.parametrize("shape", [(1, 2**33), (2**30, 2**20), (2**33,), (2**20, 2**20)])
+def test_a_hessian_larger_than_can_be_addressed_leaves_out_alone(shape: tuple[int, ...]) -> None:
+    wide, out = np.broadcast_to(np.float64(1), shape), np.full((2, 2), -7.0)
+    with pytest.raises((ValueError, MemoryError), match="^cross_entropy_hessian: "):
+        sl.cross_entropy_hessian(wide)
+    with pytest.raises(ValueError, match=r"^cross_entropy_hessian: out has shape \(2, 2\)"):
+        sl.cross_entropy_hessian(wide, out=out)
+    assert (out == -7).all()
+
+
+LITTLE_MEMORY = """
+    import resource
+    import numpy as np
+    import softlane as sl
+
+    sl.set_num_threads(2)
+    small = np.linspace(0, 1, 40).reshape(4, 10)
+    wanted = sl.softmax(small).tobytes()
+    sl.softmax(np.zeros((2000, 1000)))  # the threads' stacks are there
+    with open("/proc/self/statm") as file:
+        used = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, used + 2**28))
+
+    wide = np.broadcast_to(np.float32(1), (2**20, 2**8))  # 1 GiB where it is copied
+    tall = np.broadcast_to(np.float32(1), (2**27, 2))
+    labels, long_labels = np.zeros(2**20, np.int64), np.broadcast_to(np.int64(1), 2**27)
+    calls = {
+        "softmax": lambda: sl.softmax(wide),
+        "log_softmax": lambda: sl.log_softmax(wide),
+        "softmin": lambda: sl.softmin(wide),
+        "logsumexp": lambda: sl.logsumexp(tall, -1),
+        "smooth_max": lambda: sl.smooth_max(tall, -1),
+        "smooth_min": lambda: sl.smooth_min(tall, -1),
+        "entropy": lambda: sl.entropy(tall),
+        "one_hot": lambda: sl.one_hot(labels, 2**10),
+        "cross_entropy": lambda: sl.cross_entropy(tall, long_labels),
+        "cross_entropy_grad": lambda: sl.cross_entropy_grad(wide, labels),
+        "cross_entropy_value_and_grad": lambda: sl.cross_entropy_value_and_grad(wide, labels),
+        "cross_entropy_grad_and_hess_diag":
+            lambda: sl.cross_entropy_grad_and_hess_diag(wide, labels),
+        "cross_entropy_hessian": lambda: sl.cross_entropy_hessian(wide[:2**13]),
+        "cross_entropy_hessian_diag": lambda: sl.cross_entropy_hessian_diag(wide),
+        "cross_entropy_hvp": lambda: sl.cross_entropy_hvp(wide, wide),
+        "cross_entropy_hessian_solve": lambda: sl.cross_entropy_hessian_solve(wide, wide, 1.0),
+    }
+    calls.update({  # the blank keeps the keys apart
+        "cross_entropy ": lambda: sl.cross_entropy(tall, long_labels, reduction="mean"),
+        "softmax ": lambda: sl.softmax(np.broadcast_to(np.int8(1), 2**28)),
+    })
+    for _ in range(3):
+        for name, call in calls.items():
+            try:
+                call()
+            except MemoryError as error:
+                assert str(error).startswith(name.strip() + ": "), (name, error)
+            else:
+                raise SystemExit(f"{name} found the memory")
+            assert sl.softmax(small).tobytes() == wanted
+    print(len(calls))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs RLIMIT_AS and /proc")
+def test_without_memory_every_function_raises_and_the_process_lives() -> None:
+    child = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(LITTLE_MEMORY)],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert (child.returncode, child.stderr) == (0, "")
+    assert int(child.stdout) >= len(FUNCTIONS) + 1
 
 
 # --- calls --------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ void set_threads(handle n) {
   if (overflow != 0 || count < 1 || count > most)
     fail(PyExc_ValueError, name,
          "n must be an integer from 1 to " + std::to_string(most) + ", got " + repr_text(n));
-  set_num_threads(static_cast<int>(count));
+  choose_num_threads(static_cast<int>(count));
 }
 
 py::list isa_names() {
@@ -62,14 +62,71 @@ double bound(const std::string& name, const std::string& dtype) {
   fail(PyExc_ValueError, "max_ulp", "name must be one of " + names + ", got '" + name + "'");
 }
 
-std::string compiler_text() {
+// The name first, for Clang claims to be GCC as well.
 #if defined(__clang__)
-  return __VERSION__;  // begins with Clang's name
+constexpr const char* compiler_name = "Clang";
 #elif defined(__GNUC__)
-  return "GCC " __VERSION__;
+constexpr const char* compiler_name = "GCC";
+#else
+constexpr const char* compiler_name = "unknown";
+#endif
+
+std::string compiler_version() {
+#if defined(__clang__)
+  return __clang_version__;
+#elif defined(__GNUC__)
+  return __VERSION__;
 #else
   return "unknown";
 #endif
+}
+
+std::string compiler_text() { return std::string(compiler_name) + " " + compiler_version(); }
+
+// What of the compiler's flags shows in its predefined macros. With fast_math the digits would be
+// wrong; the others harden or slow the binary.
+py::dict build_flags() {
+  py::dict flags;
+#ifdef __OPTIMIZE__
+  flags["optimized"] = true;
+#else
+  flags["optimized"] = false;
+#endif
+#ifdef __FAST_MATH__
+  flags["fast_math"] = true;
+#else
+  flags["fast_math"] = false;
+#endif
+#if defined(__SSP_STRONG__) || defined(__SSP_ALL__)
+  flags["stack_protector"] = true;
+#else
+  flags["stack_protector"] = false;
+#endif
+#ifdef _FORTIFY_SOURCE
+  flags["fortify_source"] = _FORTIFY_SOURCE;
+#else
+  flags["fortify_source"] = 0;
+#endif
+#ifdef __SANITIZE_ADDRESS__
+  flags["address_sanitizer"] = true;
+#else
+  flags["address_sanitizer"] = false;
+#endif
+  return flags;
+}
+
+// What show_config prints of the build.
+py::dict build() {
+  py::dict compiler, openmp, all;
+  compiler["name"] = compiler_name;
+  compiler["version"] = compiler_version();
+  compiler["standard"] = __cplusplus;
+  compiler["flags"] = build_flags();
+  openmp["library"] = openmp_library();
+  openmp["date"] = openmp_date();
+  all["compiler"] = compiler;
+  all["openmp"] = openmp;
+  return all;
 }
 
 // The least of several short runs: what else the machine does only ever adds.
@@ -118,10 +175,13 @@ void register_config(py::module_& module) {
   }
   module.def("get_num_threads", &get_num_threads);
   module.def("set_num_threads", &set_threads);
+  module.def("chosen_num_threads", &chosen_num_threads);
+  module.def("choose_num_threads", &choose_num_threads);
   module.def("active_isa", [] { return active_table().isa; });
   module.def("available_isas", &isa_names);
   module.def("select_isa", &choose_isa);
   module.def("compiler", &compiler_text);
+  module.def("build", &build);
   module.def("max_ulp", &bound);
   module.def("exp_ns", &exp_ns);
   module.attr("version") = SOFTLANE_VERSION;

@@ -11,8 +11,8 @@ py::object cross_entropy_hessian(handle logits, handle target, handle axis, hand
       {logits, target, axis, weight, sample_weight, label_smoothing, ignore_index, reduction},
       TargetRequired::no);
   task.measure();
-  task.settle();
   task.result_of_matrices("out", out);
+  task.settle();
   task.execute();
   return task.finish();
 }
@@ -25,8 +25,8 @@ py::object cross_entropy_hessian_diag(handle logits, handle target, handle axis,
       {logits, target, axis, weight, sample_weight, label_smoothing, ignore_index, reduction},
       TargetRequired::no);
   task.measure();
-  task.settle();
   task.result_like(0, "out", out, task.logits.view);
+  task.settle();
   task.execute();
   return task.finish();
 }
@@ -40,8 +40,8 @@ py::object cross_entropy_hvp(handle logits, handle vector, handle target, handle
       TargetRequired::no);
   task.parse_vector("vector", vector);
   task.measure();
-  task.settle();
   task.result_like(0, "out", out, task.vector.view);
+  task.settle();
   task.execute();
   return task.finish();
 }
@@ -57,8 +57,8 @@ py::object cross_entropy_hessian_solve(handle logits, handle rhs, handle damping
   task.parse_vector("rhs", rhs);
   task.parse_damping(damping);
   task.measure();
-  task.settle();
   task.result_like(0, "out", out, task.vector.view);
+  task.settle();
   task.execute();
   return task.finish();
 }

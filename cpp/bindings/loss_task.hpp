@@ -24,7 +24,8 @@ struct LossBuffers {
 
 // A call of one of the losses, in three steps, for the vector or right-hand side of curvature
 // products comes in between: parse (may run Python code), measure (vector, axes), settle (checks
-// every value and gives the call its numbers).
+// every value and gives the call its numbers). The results are prepared before settle: where a
+// target is broadcast without end, that there is no memory for them must not wait for its check.
 class LossTask : public Task {
  public:
   LossTask(const char* name, Operation operation) : Task(name, operation) {}

@@ -38,15 +38,16 @@ void copy_out(const View& view, double* to) {
   });
 }
 
-// One value a row, from an array that broadcasts to the rows' shape.
-void broadcast_out(const char* function, const char* name, const View& view, const index_t* shape,
-                   int ndim, double* to) {
+// One value a row, of an array that broadcasts to the rows' shape. Asked before its values are
+// looked at, for an array of another shape may be of any size.
+View over_rows(const char* function, const char* name, const View& view, const index_t* shape,
+               int ndim) {
   View rows;
   if (!broadcast(view, shape, ndim, rows))
     fail(PyExc_ValueError, function,
          std::string(name) + " has shape " + shape_text(view.shape, view.ndim) +
              ", which does not broadcast to the rows' shape " + shape_text(shape, ndim));
-  copy_out(rows, to);
+  return rows;
 }
 
 }  // namespace
@@ -74,7 +75,8 @@ void LossTask::settle() {
   call.weight = buffers_.weight.get();
   call.row_scale = buffers_.row_scale.get();
   call.damping = buffers_.damping.get();
-  rows_in_order = call.labels != nullptr || call.row_scale != nullptr || call.damping != nullptr;
+  rows_in_order = rows_in_order || call.labels != nullptr || call.row_scale != nullptr ||
+                  call.damping != nullptr;
 }
 
 void LossTask::settle_weight() {
@@ -90,10 +92,11 @@ void LossTask::settle_weight() {
 
 void LossTask::settle_sample_weight() {
   if (!sample_weight_) return;
+  const View spread =
+      over_rows(function, "sample_weight", sample_weight_.view, axes.row_shape, axes.row_dims);
   check_all(function, "sample_weight", sample_weight_, "finite and >= 0", not_a_weight);
   buffers_.row_scale = allocate<double>(function, axes.rows);
-  broadcast_out(function, "sample_weight", sample_weight_.view, axes.row_shape, axes.row_dims,
-                buffers_.row_scale.get());
+  copy_out(spread, buffers_.row_scale.get());
 }
 
 void LossTask::settle_labels() {
@@ -162,13 +165,14 @@ void LossTask::settle_probabilities() {
 }
 
 void LossTask::settle_damping() {
-  check_all(function, "damping", damping_, "finite and > 0", not_a_damping);
   index_t shape[max_dims];
   const int ndim = axes.lead_dims + axes.row_dims;
   for (int d = 0; d < axes.lead_dims; ++d) shape[d] = axes.lead_shape[d];
   for (int d = 0; d < axes.row_dims; ++d) shape[axes.lead_dims + d] = axes.row_shape[d];
+  const View spread = over_rows(function, "damping", damping_.view, shape, ndim);
+  check_all(function, "damping", damping_, "finite and > 0", not_a_damping);
   buffers_.damping = allocate<double>(function, axes.all_rows());
-  broadcast_out(function, "damping", damping_.view, shape, ndim, buffers_.damping.get());
+  copy_out(spread, buffers_.damping.get());
 }
 
 double LossTask::denominator() const {

@@ -11,8 +11,8 @@ py::object cross_entropy(handle logits, handle target, handle axis, handle weigh
       {logits, target, axis, weight, sample_weight, label_smoothing, ignore_index, reduction},
       TargetRequired::yes);
   task.measure();
-  task.settle();
   task.loss_result("out", out);
+  task.settle();
   task.execute();
   task.write_reduced_loss();
   return task.finish();
@@ -26,8 +26,8 @@ py::object cross_entropy_grad(handle logits, handle target, handle axis, handle 
       {logits, target, axis, weight, sample_weight, label_smoothing, ignore_index, reduction},
       TargetRequired::yes);
   task.measure();
-  task.settle();
   task.result_like(0, "out", out, task.logits.view);
+  task.settle();
   task.execute();
   return task.finish();
 }
@@ -40,11 +40,11 @@ py::object cross_entropy_value_and_grad(handle logits, handle target, handle axi
       {logits, target, axis, weight, sample_weight, label_smoothing, ignore_index, reduction},
       TargetRequired::yes);
   task.measure();
-  task.settle();
   const OutPair pair = parse_out_pair(task.function, out);
   task.loss_result("out[0]", pair.first);
   task.result_like(1, "out[1]", pair.second, task.logits.view);
   check_apart(task.function, task.out[0], task.out[1]);
+  task.settle();
   task.execute();
   task.write_reduced_loss();
   return task.finish_pair();
@@ -59,11 +59,11 @@ py::object cross_entropy_grad_and_hess_diag(handle logits, handle target, handle
       {logits, target, axis, weight, sample_weight, label_smoothing, ignore_index, reduction},
       TargetRequired::yes);
   task.measure();
-  task.settle();
   const OutPair pair = parse_out_pair(task.function, out);
   task.result_like(0, "out[0]", pair.first, task.logits.view);
   task.result_like(1, "out[1]", pair.second, task.logits.view);
   check_apart(task.function, task.out[0], task.out[1]);
+  task.settle();
   task.execute();
   return task.finish_pair();
 }

@@ -28,6 +28,8 @@ bool overlaps_itself(const View& view, index_t item) {
     extent += step(order[i]) * (view.shape[order[i]] - 1);
   }
   if (nested) return false;
+  // More elements than fit between the first and the last; this also spares listing very many.
+  if (extent / item < element_count(view)) return true;
   // Interleaved dimensions, as only stride tricks make them: look at every address.
   std::vector<const char*> address;
   address.reserve(static_cast<std::size_t>(element_count(view)));

@@ -8,6 +8,7 @@
 #include "dispatch/dispatch.hpp"
 
 #ifdef SOFTLANE_OPENMP
+#include <dlfcn.h>
 #include <omp.h>
 #include <pthread.h>
 #endif
@@ -25,16 +26,18 @@ int number_from(const char* variable) {
   return n >= 1 && n <= 4096 ? static_cast<int>(n) : 0;
 }
 
-int default_threads() {
-  if (const int n = number_from("SOFTLANE_NUM_THREADS")) return n;
+// OpenMP's number as the environment left it: what it says now may be a limit.
+int initial_pool() {
 #ifdef SOFTLANE_OPENMP
-  return omp_get_max_threads();  // reads OMP_NUM_THREADS, and the CPUs this process may use
+  const int n = number_from("OMP_NUM_THREADS");
+  return n > 0 ? n : omp_get_num_procs();  // the CPUs this process may use
 #else
   return 1;
 #endif
 }
 
-std::atomic<int> threads{0};  // 0: not asked for yet
+const int whole_pool = initial_pool();
+std::atomic<int> chosen{number_from("SOFTLANE_NUM_THREADS")};
 
 // libgomp's workers do not survive a fork, and its child would wait for them for ever: a child
 // computes on its own thread.
@@ -50,8 +53,9 @@ int threads_for(const Call& call) {
                               : call.classes;
   const double work = static_cast<double>(call.space.rows) * static_cast<double>(per_row);
   const double useful = work / static_cast<double>(elements_per_thread);
+  if (useful < 2) return 1;
   index_t n = get_num_threads();
-  if (useful < static_cast<double>(n)) n = useful < 1 ? 1 : static_cast<index_t>(useful);
+  if (useful < static_cast<double>(n)) n = static_cast<index_t>(useful);
   return static_cast<int>(n < call.space.rows ? n : call.space.rows);
 }
 
@@ -62,15 +66,31 @@ struct Release {
 }  // namespace
 
 int get_num_threads() noexcept {
-  int n = threads.load(std::memory_order_relaxed);
-  if (n == 0) {
-    n = default_threads();
-    threads.store(n, std::memory_order_relaxed);
-  }
-  return n;
+  const int n = chosen_num_threads();
+#ifdef SOFTLANE_OPENMP
+  const int pool = omp_get_max_threads();
+#else
+  const int pool = whole_pool;
+#endif
+  if (n == 0) return pool;
+  return pool < whole_pool && pool < n ? pool : n;
 }
 
-void set_num_threads(int n) noexcept { threads.store(n, std::memory_order_relaxed); }
+int chosen_num_threads() noexcept { return chosen.load(std::memory_order_relaxed); }
+void choose_num_threads(int n) noexcept { chosen.store(n, std::memory_order_relaxed); }
+
+#ifdef SOFTLANE_OPENMP
+std::string openmp_library() {
+  Dl_info info;
+  if (dladdr(reinterpret_cast<void*>(&omp_get_max_threads), &info) == 0) return "unknown";
+  const std::string path = info.dli_fname;
+  return path.substr(path.rfind('/') + 1);
+}
+int openmp_date() noexcept { return _OPENMP; }
+#else
+std::string openmp_library() { return {}; }
+int openmp_date() noexcept { return 0; }
+#endif
 
 void run(const Call& call) {
   const Kernel kernel =

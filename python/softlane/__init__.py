@@ -15,7 +15,9 @@ Curvature of cross-entropy
     cross_entropy_grad_and_hess_diag, cross_entropy_hessian, cross_entropy_hessian_diag,
     cross_entropy_hvp, cross_entropy_hessian_solve
 Configuration
-    get_num_threads, set_num_threads, num_threads, active_isa, available_isas
+    get_num_threads, set_num_threads, num_threads, active_isa, available_isas, show_config
+SciPy's signatures
+    softlane.special
 
 Examples
 --------
@@ -24,12 +26,14 @@ Examples
 [0.09, 0.2447, 0.6652]
 """
 
+from softlane import special as special  # so that sl.special is there, as np.linalg is
 from softlane._config import (
     active_isa,
     available_isas,
     get_num_threads,
     num_threads,
     set_num_threads,
+    show_config,
 )
 from softlane._core import version as __version__
 from softlane._curvature import (
@@ -74,6 +78,7 @@ __all__ = [
     "num_threads",
     "one_hot",
     "set_num_threads",
+    "show_config",
     "smooth_max",
     "smooth_min",
     "softmax",

@@ -1,9 +1,13 @@
-"""Threads and instruction sets."""
+"""Threads, instruction sets, and what this installation consists of."""
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, Literal, overload
+
+import numpy as np
 
 from softlane import _core
 
@@ -16,7 +20,7 @@ def get_num_threads() -> int:
     int
         At least 1. Until `set_num_threads` is called it comes from the environment variable
         ``SOFTLANE_NUM_THREADS``, else from ``OMP_NUM_THREADS``, else from the processors that this
-        process may run on.
+        process may run on; the variables are read at import.
 
     See Also
     --------
@@ -27,6 +31,11 @@ def get_num_threads() -> int:
     -----
     Small calls stay on the calling thread whatever the number, and so do all calls in a forked
     child process. The number changes no bit of any result.
+
+    The pool is OpenMP's. Where OpenMP's own number of threads is below the one it started with, as
+    inside ``threadpoolctl.threadpool_limits(1)``, it is a limit: this function returns no more, and
+    calls use no more, whatever `set_num_threads` has set. OpenMP keeps that number for each calling
+    thread by itself, so a limit set in one Python thread does not reach the others.
 
     Examples
     --------
@@ -59,7 +68,8 @@ def set_num_threads(n: int) -> None:
     Notes
     -----
     The setting holds for the whole process, and overrides the environment variables
-    ``SOFTLANE_NUM_THREADS`` and ``OMP_NUM_THREADS``. It changes no bit of any result.
+    ``SOFTLANE_NUM_THREADS`` and ``OMP_NUM_THREADS``, but not a limit of threadpoolctl's while that
+    lasts (see `get_num_threads`). It changes no bit of any result.
 
     Examples
     --------
@@ -112,12 +122,12 @@ def num_threads(n: int) -> Iterator[None]:
     >>> sl.get_num_threads() == before
     True
     """
-    before = _core.get_num_threads()
+    before = _core.chosen_num_threads()
     _core.set_num_threads(n)
     try:
         yield
     finally:
-        _core.set_num_threads(before)
+        _core.choose_num_threads(before)
 
 
 def active_isa() -> str:
@@ -168,3 +178,76 @@ def available_isas() -> list[str]:
     'scalar'
     """
     return _core.available_isas()
+
+
+@overload
+def show_config(mode: Literal["stdout"] = "stdout") -> None: ...
+@overload
+def show_config(mode: Literal["dicts"]) -> dict[str, dict[str, Any]]: ...
+def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, dict[str, Any]] | None:
+    """Show what this installation consists of: versions, instruction sets, threads, compiler.
+
+    Parameters
+    ----------
+    mode : {"stdout", "dicts"}, default "stdout"
+        "stdout" prints it; "dicts" returns it.
+
+    Returns
+    -------
+    dict or None
+        For "dicts", a dict of dicts: "softlane" (its version), "simd" (the active instruction set
+        and those available), "threads" (how many a call may use), "openmp" (the runtime's file name
+        and the date of its standard; empty and 0 in a serial build), "compiler" (its name and
+        version, the C++ standard, and the flags that matter), "python" (version, implementation and
+        machine) and "numpy" (its version). None for "stdout".
+
+    Raises
+    ------
+    ValueError
+        If `mode` is neither "stdout" nor "dicts".
+
+    See Also
+    --------
+    numpy.show_config : The same for NumPy.
+    active_isa : The instruction set alone.
+    get_num_threads : The number of threads alone.
+
+    Notes
+    -----
+    The compiler and its flags are those of the build; all else is as it is during the call. Of the
+    flags, ``fast_math`` must be False, for under it the digits would be wrong.
+
+    Examples
+    --------
+    >>> import softlane as sl
+    >>> sl.show_config(mode="dicts")["softlane"]["version"] == sl.__version__
+    True
+    """
+    if mode not in ("stdout", "dicts"):
+        message = f"show_config: mode must be 'stdout' or 'dicts', got {mode!r}"
+        raise ValueError(message)
+    config: dict[str, dict[str, Any]] = {
+        "softlane": {"version": _core.version},
+        "simd": {"active": _core.active_isa(), "available": _core.available_isas()},
+        "threads": {"number": _core.get_num_threads()},
+        **_core.build(),
+        "python": {
+            "version": platform.python_version(),
+            "implementation": platform.python_implementation(),
+            "machine": platform.machine(),
+        },
+        "numpy": {"version": np.__version__},
+    }
+    if mode == "dicts":
+        return config
+    for topic, entries in config.items():
+        print(f"{topic}:")
+        for name, value in entries.items():
+            print(f"  {name}: {_text(value)}")
+    return None
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 (a name, a number, or some of them)
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={entry}" for name, entry in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

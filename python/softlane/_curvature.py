@@ -88,10 +88,11 @@ def cross_entropy_grad_and_hess_diag(
     Returns
     -------
     gradient : ndarray or NumPy scalar
-        What `cross_entropy_grad` returns, to the bit: ∂loss/∂logits, of the shape of `logits`.
+        What `cross_entropy_grad` returns, to the bit: ∂loss/∂logits, of the shape of `logits` and
+        its dtype (float64 for integers and bool).
     hessian_diagonal : ndarray or NumPy scalar
-        What `cross_entropy_hessian_diag` returns, to the bit: ∂²loss/∂logits², of the shape of
-        `logits`.
+        What `cross_entropy_hessian_diag` returns, to the bit: ∂²loss/∂logits², of the same shape
+        and dtype.
 
     Raises
     ------

@@ -439,7 +439,8 @@ def cross_entropy_value_and_grad(
         What `cross_entropy` returns, to the bit: losses in nats, of the shape of `logits` without
         `axis`, or a scalar for "sum" and "mean".
     gradient : ndarray or NumPy scalar
-        What `cross_entropy_grad` returns, to the bit: ∂loss/∂logits, of the shape of `logits`.
+        What `cross_entropy_grad` returns, to the bit: ∂loss/∂logits, of the shape of `logits` and
+        its dtype (float64 for integers and bool).
 
     Raises
     ------

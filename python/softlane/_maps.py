@@ -14,7 +14,7 @@ from numpy.exceptions import AxisError
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from softlane import _core
-from softlane._typing import Axis, Float, FloatArray, FloatResult, OutPair
+from softlane._typing import Axis, Float, FloatArray, FloatResult, OutPair, Scalar
 
 
 @overload
@@ -1014,6 +1014,30 @@ def entropy(
     return _core.entropy(logits, axis, temperature, base, keepdims, where, dtype, out)
 
 
+@overload
+def one_hot(
+    labels: ArrayLike,
+    num_classes: SupportsIndex,
+    *,
+    axis: SupportsIndex = -1,
+    dtype: type[np.float32] = np.float32,
+) -> NDArray[np.float32]: ...
+@overload
+def one_hot(
+    labels: ArrayLike,
+    num_classes: SupportsIndex,
+    *,
+    axis: SupportsIndex = -1,
+    dtype: type[Scalar],
+) -> NDArray[Scalar]: ...
+@overload
+def one_hot(
+    labels: ArrayLike,
+    num_classes: SupportsIndex,
+    *,
+    axis: SupportsIndex = -1,
+    dtype: DTypeLike,
+) -> NDArray[Any]: ...
 def one_hot(
     labels: ArrayLike,
     num_classes: SupportsIndex,
@@ -1037,7 +1061,7 @@ def one_hot(
     Returns
     -------
     ndarray
-        A new array in C order, of the shape of `labels` with K inserted at `axis`.
+        A new array in C order, of the shape of `labels` with K inserted at `axis`, and of `dtype`.
 
     Raises
     ------

@@ -10,6 +10,7 @@ from typing import Any, Literal, SupportsIndex, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+Scalar = TypeVar("Scalar", bound=np.generic)
 Float = TypeVar("Float", bound=np.float16 | np.float32 | np.float64)
 Loss = TypeVar("Loss", bound=np.float32 | np.float64)  # losses of float16 logits are float32
 
