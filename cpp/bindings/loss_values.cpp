@@ -1,4 +1,5 @@
 // The numbers of a loss: checked one by one, and copied to where the kernels read them.
+#include <cstring>
 #include <limits>
 #include <type_traits>
 #include <utility>
@@ -117,19 +118,35 @@ void LossTask::settle_labels() {
   {
     const ReleaseGil release(axes.rows);
     valid = for_each_run(view, [&](const char* p, index_t count, index_t stride) {
-      for (index_t i = 0; i < count; ++i, ++row) {
-        // Read once, for the same reason.
-        const std::int64_t label = *reinterpret_cast<const volatile std::int64_t*>(p + i * stride);
-        if (ignoring && label == ignored) {
-          labels[row] = -1;
-          ++left_out;
-          continue;
+      constexpr index_t chunk = 1024;  // a branch a chunk, so that the loops inside are vectors
+      for (index_t begin = 0; begin < count; begin += chunk) {
+        const index_t n = count - begin < chunk ? count - begin : chunk;
+        std::int64_t* const to = labels + row;
+        // Copied first, for the same reason.
+        if (stride == static_cast<index_t>(sizeof *to)) {
+          std::memcpy(to, p + begin * stride, static_cast<std::size_t>(n) * sizeof *to);
+        } else {
+          for (index_t i = 0; i < n; ++i) std::memcpy(to + i, p + (begin + i) * stride, sizeof *to);
         }
-        if (static_cast<std::uint64_t>(label) >= classes) {
-          outside = static_cast<std::uint64_t>(label);
+        const auto is_outside = [&](std::int64_t label) {
+          return static_cast<std::uint64_t>(label) >= classes && !(ignoring && label == ignored);
+        };
+        bool any = false;
+        for (index_t i = 0; i < n; ++i) any |= is_outside(to[i]);
+        if (any) {
+          index_t i = 0;
+          while (!is_outside(to[i])) ++i;
+          outside = static_cast<std::uint64_t>(to[i]);
+          row += i;
           return false;
         }
-        labels[row] = label;
+        if (ignoring) {
+          for (index_t i = 0; i < n; ++i) {
+            left_out += to[i] == ignored ? 1 : 0;
+            to[i] = to[i] == ignored ? -1 : to[i];
+          }
+        }
+        row += n;
       }
       return true;
     });
