@@ -297,20 +297,21 @@ inline Stages<T> make_stages() {
       }};
 }
 
-// With the number of classes known to the compiler 4096 rows of 10 take 34 us instead of 40 (float32).
-template <class T, class Map, int N = 16>
+// With the number of classes known to the compiler 4096 rows of 10 take 34 us instead of 40 (float32):
+// worth its code where logits are taken as they are, and there are vectors.
+template <class T, int N = (Vec<T>::lanes > 1 ? 16 : 0)>
 inline Stages<T> stages_for(index_t classes) {
   if constexpr (N == 0) {
-    return make_stages<0, T, Map>();
+    return make_stages<0, T, Direct<T>>();
   } else {
-    return classes == N ? make_stages<N, T, Map>() : stages_for<T, Map, N - 1>(classes);
+    return classes == N ? make_stages<N, T, Direct<T>>() : stages_for<T, N - 1>(classes);
   }
 }
 
 template <class T>
 inline Stages<T> stages_of(const Call& call) {
-  return !call.negate && call.temperature == 1 ? stages_for<T, Direct<T>>(call.classes)
-                                               : stages_for<T, Affine<T>>(call.classes);
+  return !call.negate && call.temperature == 1 ? stages_for<T>(call.classes)
+                                               : make_stages<0, T, Affine<T>>();
 }
 
 // Where a group's exponentials go.
