@@ -78,7 +78,7 @@ class OnnxRuntime(Peer):
 
     @staticmethod
     def _result(problem: Problem) -> AnyArray:
-        """Return a warm array. Its losses are of the logits' dtype, softlane's of halves float32."""
+        """Return a warm array; its losses of halves are halves, where softlane's are float32."""
         return problem.outputs()[0].astype(problem.x.dtype)
 
     def _bound(self, session: Foreign, problem: Problem, warm: dict[str, AnyArray]) -> Call:
