@@ -116,7 +116,7 @@ def parser() -> argparse.ArgumentParser:
     )
     size = options.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="under a minute (the default)")
-    size.add_argument("--full", action="store_true", help="the whole grid, half an hour or more")
+    size.add_argument("--full", action="store_true", help="the whole grid, about 25 minutes")
     add = options.add_argument
     add("--op", type=_list(_one_of(OPERATIONS)), metavar="LIST", help=f"of {', '.join(OPERATIONS)}")
     add("--dtype", type=_list(_one_of(DTYPES)), metavar="LIST", help=f"of {', '.join(DTYPES)}")

@@ -27,7 +27,7 @@ class Plan:
 
 
 QUICK = Plan(sample=0.0003, seconds=0.25, most=15)
-FULL = Plan(sample=0.0005, seconds=0.5)  # a whole grid in about a quarter of an hour
+FULL = Plan(sample=0.0005, seconds=0.3)  # a whole grid in about 25 minutes
 
 
 @contextmanager
@@ -87,20 +87,24 @@ def interleave(
     -------
     dict
         Samples by name, in seconds. A contestant that is clearly slower than the fastest, if it is
-        not the first, stops after `plan.fewest`.
+        not the first, stops after `plan.fewest`, or as soon as it alone has taken `plan.seconds`.
     """
     everyone, given = {**calls, **(limits or {})}, given or {}
     samples: dict[str, list[float]] = {name: [] for name in (*everyone, *given)}
     with _no_collection():
         sizes = {name: _calibrate(call, plan.sample) for name, call in everyone.items()}
         enough = CLEARLY_SLOWER * min(sizes[name][1] for name in calls)
-        slow = {name for name in (*calls,)[1:] if sizes[name][1] > enough}
+        slow = {
+            name: min(plan.fewest, max(1, int(plan.seconds / (number * once))))
+            for name, (number, once) in sizes.items()
+            if name in (*calls,)[1:] and once > enough
+        }
         deadline = time.perf_counter() + plan.seconds
         for turn in range(plan.most):
             if turn >= plan.fewest and time.perf_counter() > deadline:
                 break
             for name, call in everyone.items():
-                if turn >= plan.fewest and name in slow:
+                if turn >= slow.get(name, plan.most):
                     continue
                 number, _ = sizes[name]
                 if plan.settle:

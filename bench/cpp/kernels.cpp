@@ -1,5 +1,10 @@
 // The kernels without Python, on one thread, for each instruction set of this CPU: the pieces on 1024
-// elements that stay in L1, and softmax over many shapes.
+// elements that stay in L1, and softmax by each of its traversals:
+//
+//   rows     one by one, staggered where they are one block long (kernels/maps.hpp)
+//   abreast  contiguous rows of 128 to 1024 classes, several share a row's steps (kernels/abreast.hpp)
+//   across   a row in each lane, transposed on the way: up to 256 classes (kernels/across.hpp)
+//   columns  a row in each lane, as they lie: classes on another axis, up to 1024 (the same)
 //
 //   cmake -S . -B build -DSOFTLANE_CORE_ONLY=ON -DSOFTLANE_BENCHMARK=ON && cmake --build build
 //   build/kernels_benchmark --benchmark_filter=float32/avx512
@@ -85,8 +90,12 @@ void piece(benchmark::State& state, Probe probe) {
   measure(state, n, [&] { probe(x.data(), n, out.data()); });
 }
 
+enum class Traversal { rows, abreast, across, columns };
+
+// The kernel itself chooses by the shape and the strides; the benchmarks' shapes are such that it
+// chooses what their names say.
 template <class T>
-void softmax(benchmark::State& state, const KernelTable& table) {
+void softmax(benchmark::State& state, const KernelTable& table, Traversal traversal) {
   const index_t rows = state.range(0), classes = state.range(1);
   const Buffer<T> x(rows * classes), out(rows * classes);
   fill(x.data(), rows * classes);
@@ -102,13 +111,16 @@ void softmax(benchmark::State& state, const KernelTable& table) {
     Stream s;
     s.data = reinterpret_cast<char*>(data);
     s.format = {sizeof(T) == 4 ? Element::float32 : Element::float64, ByteOrder::native};
-    s.class_stride = sizeof(T);
-    s.row_stride[0] = classes * s.class_stride;
+    const bool columns = traversal == Traversal::columns;
+    s.class_stride = (columns ? rows : 1) * static_cast<index_t>(sizeof(T));
+    s.row_stride[0] = (columns ? 1 : classes) * static_cast<index_t>(sizeof(T));
     return s;
   };
   call.logits = stream(x.data());
   call.out[0] = stream(out.data());
   const Buffer<char> scratch(static_cast<index_t>(scratch_bytes(call)));
+  // Where there are few rows they go one by one. The cursor goes by the shape, not by this number.
+  if (traversal == Traversal::rows) call.space.rows = least_rows - 1;
 
   const Kernel kernel =
       table.kernel[static_cast<int>(call.dtype)][static_cast<int>(Operation::softmax)];
@@ -129,20 +141,24 @@ void register_all(const KernelTable& table) {
   add("exp", probes.exp_block);
   add("block_max", probes.block_max);
   add("summarize_block", probes.summarize_block);
-  // Long rows, rows that end within a vector, and few classes.
-  benchmark::RegisterBenchmark(name("softmax").c_str(),
-                               [&table](benchmark::State& state) { softmax<T>(state, table); })
-      ->ArgNames({"rows", "classes"})
-      ->Args({1, 1000})
-      ->Args({64, 1000})
-      ->Args({512, 512})
-      ->Args({32, 32000})
-      ->Args({1, 1000000})
-      ->Args({64, 151})
-      ->Args({64, 37})
-      ->Args({1, 10})
-      ->Args({4096, 10})
-      ->Args({100000, 3});
+  using Shapes = std::vector<std::vector<index_t>>;
+  const auto over = [&](const char* what, Traversal traversal, const Shapes& shapes) {
+    auto* const all = benchmark::RegisterBenchmark(
+        name(what).c_str(),
+        [&table, traversal](benchmark::State& state) { softmax<T>(state, table, traversal); });
+    all->ArgNames({"rows", "classes"});
+    for (const std::vector<index_t>& shape : shapes) all->Args({shape[0], shape[1]});
+  };
+  // Each but the rows' beside the rows one by one; long rows go no other way.
+  const Shapes few = {{4096, 10}, {100000, 3}, {64, 37}};
+  const Shapes middling = {{512, 512}, {64, 1000}, {64, 151}};
+  const Shapes columns = {{4096, 10}, {64, 1000}};
+  over("rows", Traversal::rows, few);
+  over("rows", Traversal::rows, middling);
+  over("rows", Traversal::rows, {{1, 10}, {1, 1000}, {32, 32000}, {1, 1000000}});
+  over("across", Traversal::across, few);
+  over("abreast", Traversal::abreast, middling);
+  over("columns", Traversal::columns, columns);
 }
 
 }  // namespace

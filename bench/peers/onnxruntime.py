@@ -59,7 +59,7 @@ class OnnxRuntime(Peer):
             "cross_entropy": {"reduction": "none"},
         }
         node = make.make_node(OPERATORS[op], list(inputs), ["y"], **attributes[op])
-        result = info("y", problem.outputs()[0])
+        result = info("y", self._result(problem))
         graph = make.make_graph([node], op, [info(*item) for item in inputs.items()], [result])
         model = make.make_model(graph, opset_imports=[make.make_opsetid("", OPSET)])
         model.ir_version = 8
@@ -76,9 +76,14 @@ class OnnxRuntime(Peer):
                 raise UnavailableError(f"no {OPERATORS[op]} of {problem.cell.dtype}") from None
             raise
 
+    @staticmethod
+    def _result(problem: Problem) -> AnyArray:
+        """Return a warm array; its losses of halves are halves, where softlane's are float32."""
+        return problem.outputs()[0].astype(problem.x.dtype)
+
     def _bound(self, session: Foreign, problem: Problem, warm: dict[str, AnyArray]) -> Call:
         binding = session.io_binding()
-        out = problem.outputs()[0]
+        out = self._result(problem)
         for name, array in warm.items():
             binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         binding.bind_output("y", "cpu", 0, out.dtype, out.shape, out.ctypes.data)
