@@ -1,0 +1,283 @@
+"""Every traversal of the kernels gives the bits of a row by itself.
+
+Few classes go with a row in each lane, middling ones abreast, the rest row by row; which one a call
+takes depends on the number of classes and of rows, on the layout and on what rows hold. A row alone
+is always done by itself, so it is what all of them are held to: layouts, parts of a group, rows that
+a group has to hand back, and every operation are drawn at random and meet here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from operations import OPERATIONS, Inputs, Operation, Results, names_for
+
+import softlane as sl
+
+Array = npt.NDArray[Any]
+
+CLASSES = (*range(1, 21), 31, 32, 33, 63, 64, 65, 66, 127, 128, 129, 255, 256, 257, 1000, 1024)
+DTYPES = ("float32", "float64", "float16")
+ROWS, UNFIT, DRAWS = 40, 32, 3  # rows from UNFIT on may need what a group does not have
+
+
+def _options(a: Inputs) -> dict[str, Any]:
+    """Labels of 0 are left out, as are rows of weight 0."""
+    return {"weight": a.weight, "sample_weight": a.sample_weight, "ignore_index": 0}
+
+
+CHOSEN: dict[str, Operation] = {
+    **OPERATIONS,
+    **{
+        f"{name}_left_out": Operation(
+            lambda a, f=getattr(sl, f"cross_entropy{name}"), **m: f(
+                a.logits, a.labels, **_options(a), **m
+            ),
+            kind,
+        )
+        for name, kind in (
+            ("", "row"), ("_grad", "map"), ("_value_and_grad", "row"), ("_hessian_diag", "map"),
+            ("_grad_and_hess_diag", "map"), ("_hessian", "matrix"),
+        )
+    },
+    "hessian_free": Operation(lambda a, **m: sl.cross_entropy_hessian(a.logits, **m), "matrix"),
+    "hessian_diag_free": Operation(
+        lambda a, **m: sl.cross_entropy_hessian_diag(a.logits, **m), "map"
+    ),
+    "hvp_left_out": Operation(
+        lambda a, **m: sl.cross_entropy_hvp(a.logits, a.vector, a.labels, **_options(a), **m), "map"
+    ),
+    "hessian_solve_left_out": Operation(
+        lambda a, **m: sl.cross_entropy_hessian_solve(
+            a.logits, a.vector, a.damping, a.labels, **_options(a), **m
+        ),
+        "map",
+    ),
+}  # fmt: skip
+
+
+def _names(classes: int) -> list[str]:
+    few = set(names_for(classes))
+    return [n for n, o in CHOSEN.items() if n in few or (o.kind != "matrix" or classes <= 33)]
+
+
+# --- rows -----------------------------------------------------------------------------------------
+
+
+def _logits(rng: np.random.Generator, classes: int, dtype: np.dtype[Any]) -> Array:
+    x = rng.standard_normal((ROWS, classes)) * rng.choice([0.03, 1.0, 8.0, 30.0], (ROWS, 1))
+    top = rng.integers(0, classes, ROWS)
+    kinds = rng.permutation(np.arange(UNFIT) % 16)
+    for r, kind in enumerate(kinds):
+        match kind:
+            case 0:
+                x[r, rng.integers(0, classes)] = np.nan
+            case 1:  # a NaN beside the maximum
+                x[r, 0], x[r, -1] = 90.0, np.nan
+            case 2:
+                x[r, rng.random(classes) < 0.4] = -np.inf
+                x[r, top[r]] = 1.0
+            case 3:  # ties, and nothing else counts
+                x[r] = -200.0 if dtype.itemsize < 8 else -np.inf
+                x[r, rng.integers(0, classes, 3)] = 3.0
+            case 4:
+                x[r] = x[r, 0]
+            case 5:  # saturated
+                x[r, top[r]] += 60.0
+            case 6:  # subnormal probabilities
+                x[r] -= 95.0 if dtype.itemsize < 8 else 730.0
+                x[r, top[r]] = 0.0
+            case 7:
+                x[r] = np.where(rng.random(classes) < 0.5, 0.0, -0.0)
+            case 8:
+                x[r] = np.round(x[r])
+            case 9:  # a sum near 1: logsumexp cancels
+                x[r] = -np.log(classes) + 1e-3 * rng.standard_normal(classes)
+            case 10:
+                x[r, :-1] = -np.inf
+    for r in range(UNFIT, ROWS):
+        match rng.integers(0, 8):
+            case 0:
+                x[r, top[r]] = np.inf
+            case 1:
+                x[r] = -np.inf
+            case 2:  # beyond the logits that need no shift
+                x[r] += 6e4 if dtype.itemsize == 2 else 1e6
+            case 3:
+                x[r] -= 6e4 if dtype.itemsize == 2 else 1e6
+            case 4:
+                x[r] = -np.finfo(dtype).max
+            case 5:
+                x[r], x[r, 0] = np.nan, np.inf
+    return x.astype(dtype)
+
+
+@cache
+def _inputs(classes: int, dtype: np.dtype[Any]) -> Inputs:
+    rng = np.random.default_rng(classes)
+    logits = _logits(rng, classes, dtype)
+    labels = rng.integers(0, classes, ROWS)
+    labels[::3] = np.argmax(logits[::3], axis=1)
+    return Inputs(
+        logits=logits,
+        finite=np.nan_to_num(logits, nan=0.5, posinf=9.0, neginf=-40.0),
+        labels=labels,
+        probabilities=rng.random((ROWS, classes)).astype(dtype),
+        vector=rng.standard_normal((ROWS, classes)).astype(dtype),
+        damping=rng.random(ROWS) + 0.125,
+        weight=rng.choice([0.0, 0.5, 1.0, 3.0, 2.0**40, 2.0**-40], classes),
+        sample_weight=rng.choice([0.0, 1.0, 1.0, 2.5], ROWS),
+    )
+
+
+@cache
+def _alone(name: str, classes: int, dtype: np.dtype[Any]) -> Results:
+    """Each row by itself, contiguous, on the instruction set that is the widest."""
+    before = sl.active_isa()
+    sl._core.select_isa("")
+    try:
+        inputs = _inputs(classes, dtype)
+        rows = [CHOSEN[name](inputs.rows(i)) for i in range(ROWS)]
+        return tuple(np.concatenate(parts) for parts in zip(*rows, strict=True))
+    finally:
+        sl._core.select_isa(before)
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the elements of an array lie; None: as NumPy puts them."""
+
+    order: tuple[int, ...]  # of the dimensions in memory, from the outermost
+    steps: tuple[int, ...]
+    offset: int  # in bytes
+    swapped: bool
+
+    @staticmethod
+    def draw(rng: np.random.Generator, ndim: int, item: int) -> Layout:
+        order = tuple(rng.permutation(ndim).tolist())
+        if rng.random() < 0.3:
+            order = tuple(sorted(order))
+        plain = rng.random() < 0.5
+        steps = tuple(1 if plain else int(rng.choice([1, 1, 2, 3, -1, -2])) for _ in range(ndim))
+        offset = int(rng.choice([0, 0, item, 1]))
+        return Layout(order, steps, offset, bool(rng.random() < 0.1))
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        big = [shape[d] * abs(self.steps[d]) for d in self.order]
+        size = int(np.prod(big)) * dtype.itemsize
+        memory = np.full(size + self.offset, 0xFF, np.uint8)  # NaN, for every float
+        kind = dtype.newbyteorder() if self.swapped else dtype
+        view = np.ndarray(tuple(big), kind, memory, self.offset)
+        view = view.transpose(np.argsort(self.order))
+        return view[tuple(slice(None, None, s) for s in self.steps)]
+
+    def hold(self, a: Array) -> Array:
+        view = self.empty(a.shape, a.dtype)
+        view[...] = a
+        return view
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Some of the rows, on a grid of two dimensions, classes on any axis."""
+
+    rows: slice
+    grid: tuple[int, int]
+    axis: int
+    layouts: tuple[Layout, Layout, Layout]  # of the inputs, and of either result
+    out: str
+
+    @staticmethod
+    def of(rng: np.random.Generator, item: int) -> Draw:
+        count = int(rng.integers(4, ROWS + 1))
+        start = int(rng.integers(0, ROWS - count + 1))
+        divisors = [d for d in range(1, count + 1) if count % d == 0]
+        first = int(rng.choice(divisors)) if rng.random() < 0.5 else 1
+        one = Layout.draw(rng, 3, item)
+        others = [one if rng.random() < 0.6 else Layout.draw(rng, 3, item) for _ in range(2)]
+        return Draw(
+            slice(start, start + count), (first, count // first), int(rng.integers(0, 3)),
+            (one, *others), str(rng.choice(["none", "given", "input"])),
+        )  # fmt: skip
+
+    def lay(self, inputs: Inputs) -> Inputs:
+        def place(a: Array) -> Array:
+            solid = a.reshape(*self.grid, -1)
+            return self.layouts[0].hold(np.moveaxis(solid, -1, self.axis))
+
+        chosen = inputs.rows(self.rows).relaid(place)
+        return chosen.per_row(lambda a: a.reshape(self.grid))
+
+    def out_for(self, wanted: Results, inputs: Inputs) -> Any:
+        """The caller's arrays for results of this kind; the first may be the logits themselves."""
+        outs = []
+        for result, layout in zip(wanted, self.layouts[1:], strict=False):
+            if result.ndim == 3:
+                plain = replace(layout, order=(*layout.order, 3), steps=(*layout.steps, 1))
+                outs.append(plain.empty((*self.grid, *result.shape[1:]), result.dtype))
+            elif result.ndim == 2:
+                shape = np.moveaxis(np.empty((*self.grid, result.shape[1])), -1, self.axis).shape
+                outs.append(layout.empty(shape, result.dtype))
+            else:
+                order = tuple(d for d in layout.order if d < 2)
+                flat = replace(layout, order=order, steps=layout.steps[:2])
+                outs.append(flat.empty(self.grid, result.dtype))
+        if self.out == "input" and len(outs) == 1 and wanted[0].ndim == 2:
+            if inputs.logits.dtype == outs[0].dtype:
+                return inputs.logits
+        return outs[0] if len(outs) == 1 else tuple(outs)
+
+    def rows_of(self, result: Array) -> Array:
+        if result.ndim == 3:
+            result = np.moveaxis(result, self.axis, -1)
+        return result.reshape(-1, *result.shape[2:])
+
+
+def _bytes(a: Array) -> Array:
+    """Bits, one pattern for every NaN: NumPy's own casts do not keep its sign."""
+    plain = np.where(np.isnan(a), np.nan, a).astype(a.dtype.newbyteorder("="))
+    return plain.view(f"u{a.dtype.itemsize}")
+
+
+def _check(name: str, classes: int, dtype: np.dtype[Any], draw: Draw) -> None:
+    wanted = _alone(name, classes, dtype)
+    inputs = draw.lay(_inputs(classes, dtype))
+    options: dict[str, Any] = {"axis": draw.axis}
+    if draw.out != "none":
+        if draw.out == "input":  # `finite` and `logits` are one input to an operation
+            same = inputs.finite if _reads_finite(name) else inputs.logits
+            options["out"] = draw.out_for(wanted, replace(inputs, logits=same))
+        else:
+            options["out"] = draw.out_for(wanted, inputs)
+    got = CHOSEN[name](inputs, **options)
+    for a, b in zip(got, wanted, strict=True):
+        mine, alone = draw.rows_of(a), b[draw.rows]
+        assert mine.dtype.newbyteorder("=") == alone.dtype
+        differ = np.argwhere(_bytes(mine) != _bytes(alone))
+        assert not differ.size, (
+            f"{name}, {classes} classes, {draw}: {len(differ)} of {mine.size} differ, first at "
+            f"{differ[0]}: {mine[tuple(differ[0])]!r}, alone {alone[tuple(differ[0])]!r}"
+        )
+
+
+def _reads_finite(name: str) -> bool:
+    return name.endswith(("_weighted", "_soft", "_where")) or name in ("softmin", "smooth_min")
+
+
+@pytest.mark.parametrize("kind", DTYPES)
+@pytest.mark.parametrize("classes", CLASSES)
+def test_a_row_among_others_has_the_bits_of_a_row_alone(isa: str, classes: int, kind: str) -> None:
+    dtype = np.dtype(kind)
+    # the same draws for every instruction set
+    rng = np.random.default_rng([classes, dtype.itemsize])
+    for name in _names(classes):
+        for _ in range(DRAWS):
+            _check(name, classes, dtype, Draw.of(rng, dtype.itemsize))
