@@ -115,7 +115,7 @@ struct Variance {
   bool boosts = false;               // is any b not 0?
 
   Variance() = default;
-  Variance(const Wide<T, D>& sum, const Wide<T, D>& c)
+  SOFTLANE_INLINE Variance(const Wide<T, D>& sum, const Wide<T, D>& c)
       : probability(quotient(Wide<T, D>{D(1.0)}, sum)), curvature(c), between(c) {
     const auto large = greater(c.value(), D(2.0));
     boosts = any(large);
