@@ -115,3 +115,34 @@ def test_integers_do_not_wrap_around(integer: str) -> None:
     as_float = x.astype(np.float64)
     for function in (sl.softmax, sl.log_softmax, sl.logsumexp, sl.softmin, sl.smooth_min):
         assert function(x).tobytes() == function(as_float).tobytes()
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("rows", [1, 3, 40])
+@pytest.mark.parametrize("classes", [2, 9, 100, 300, 1030])
+@pytest.mark.parametrize("weight", [1.0, 2.5, 4096.0, 2.0**40])
+def test_what_is_lost_of_a_subnormal_probability_shows_in_no_curvature(
+    dtype: np.dtype, classes: int, rows: int, weight: float
+) -> None:
+    """c p (1 - p) is rounded once after p, even where p by itself has few digits left."""
+    gap = np.array([100.0, 95.0, 88.0] if dtype.itemsize == 4 else [740.0, 725.0, 709.0])
+    x = np.zeros((rows, classes), dtype)
+    x[:, 1:] = -gap[np.arange(classes - 1) % 3]
+    scale = np.full(rows, weight)
+    p = np.exp(x[0].astype(oracle.LD))
+    p /= p.sum()
+    wanted = weight * p[1:] * (1 - p[1:])
+    labels = np.zeros(rows, int)
+    found = [
+        sl.cross_entropy_hessian_diag(x, sample_weight=scale),
+        sl.cross_entropy_grad_and_hess_diag(x, labels, sample_weight=scale)[1],
+        sl.cross_entropy_hessian_diag(x, labels, weight=np.full(classes, weight)),
+    ]
+    if classes <= 16:
+        h = sl.cross_entropy_hessian(x, sample_weight=scale)
+        found += [np.diagonal(h, axis1=1, axis2=2), -h[:, 0]]
+    for h in found:
+        for row in h:
+            assert ulp_error(row[1:], wanted, dtype).max() <= sl._core.max_ulp(
+                "hess_diag", dtype.name
+            )

@@ -1,13 +1,14 @@
 """Every traversal of the kernels gives the bits of a row by itself.
 
-Few classes go with a row in each lane, middling ones abreast, the rest row by row; which one a call
-takes depends on the number of classes and of rows, on the layout and on what rows hold. A row alone
-is always done by itself, so it is what all of them are held to: layouts, parts of a group, rows that
-a group has to hand back, and every operation are drawn at random and meet here.
+Few classes go with a row in each lane, middling ones abreast, the rest row by row; which one a
+call takes depends on the number of classes and of rows, on the layout and on what rows hold. A row
+alone is always done by itself, so it is what all of them are held to: layouts, parts of a group,
+rows that a group has to hand back, and every operation are drawn at random and meet here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -23,7 +24,7 @@ Array = npt.NDArray[Any]
 
 CLASSES = (*range(1, 21), 31, 32, 33, 63, 64, 65, 66, 127, 128, 129, 255, 256, 257, 1000, 1024)
 DTYPES = ("float32", "float64", "float16")
-ROWS, UNFIT, DRAWS = 40, 32, 3  # rows from UNFIT on may need what a group does not have
+ROWS, UNFIT, DRAWS = 40, 32, 4  # rows from UNFIT on may need what a group does not have
 
 
 def _options(a: Inputs) -> dict[str, Any]:
@@ -31,15 +32,15 @@ def _options(a: Inputs) -> dict[str, Any]:
     return {"weight": a.weight, "sample_weight": a.sample_weight, "ignore_index": 0}
 
 
+def _with_rows_left_out(name: str) -> Callable[..., Any]:
+    function = getattr(sl, name)
+    return lambda a, **m: function(a.logits, a.labels, **_options(a), **m)
+
+
 CHOSEN: dict[str, Operation] = {
     **OPERATIONS,
     **{
-        f"{name}_left_out": Operation(
-            lambda a, f=getattr(sl, f"cross_entropy{name}"), **m: f(
-                a.logits, a.labels, **_options(a), **m
-            ),
-            kind,
-        )
+        f"{name}_left_out": Operation(_with_rows_left_out(f"cross_entropy{name}"), kind)
         for name, kind in (
             ("", "row"), ("_grad", "map"), ("_value_and_grad", "row"), ("_hessian_diag", "map"),
             ("_grad_and_hess_diag", "map"), ("_hessian", "matrix"),
@@ -69,51 +70,68 @@ def _names(classes: int) -> list[str]:
 # --- rows -----------------------------------------------------------------------------------------
 
 
+# A row of kind k, of logits x whose label is `top`; `gap` underflows. Kinds that are not here stay.
+Kind = Callable[[Array, int, np.random.Generator, float], Any]
+
+
+def _fill(x: Array, values: Any) -> None:
+    x[...] = values
+
+
+def _ties(x: Array, _: int, rng: np.random.Generator, gap: float) -> None:
+    x[...] = -gap
+    x[rng.integers(0, x.size, 3)] = 3.0
+
+
+def _subnormal(x: Array, top: int, _: np.random.Generator, gap: float) -> None:
+    x -= gap * 0.95
+    x[top] = 0.0
+
+
+def _some_absent(x: Array, top: int, rng: np.random.Generator, _: float) -> None:
+    x[rng.random(x.size) < 0.4] = -np.inf
+    x[top] = 1.0
+
+
+def _nan_beside_the_maximum(x: Array, *_: Any) -> None:
+    x[0], x[-1] = 90.0, np.nan
+
+
+REGULAR: tuple[Kind, ...] = (
+    lambda x, top, *_: x.__setitem__(top, np.nan),
+    _nan_beside_the_maximum,
+    _some_absent,
+    _ties,  # and nothing else counts
+    _subnormal,
+    lambda x, *_: _fill(x, x[0]),
+    lambda x, top, *_: x.__setitem__(top, x[top] + 60.0),  # saturated
+    lambda x, _, rng, __: _fill(x, np.where(rng.random(x.size) < 0.5, 0.0, -0.0)),
+    lambda x, *_: _fill(x, np.round(x)),
+    # logsumexp near 0, where the sum's own error shows
+    lambda x, _, rng, __: _fill(x, 1e-3 * rng.standard_normal(x.size) - np.log(x.size)),
+    lambda x, *_: _fill(x[:-1], -np.inf),
+)
+# What a group of rows hands back: no regular result, or logits that need a shift.
+UNSUITABLE: tuple[Kind, ...] = (
+    lambda x, top, *_: x.__setitem__(top, np.inf),
+    lambda x, *_: _fill(x, -np.inf),
+    lambda x, *_: _fill(x, x + 6e4),  # float16 has no 1e6
+    lambda x, *_: _fill(x, x - 6e4),
+    lambda x, *_: _fill(x, -65504.0),
+    lambda x, *_: (_fill(x, np.nan), x.__setitem__(0, np.inf)),
+)
+
+
 def _logits(rng: np.random.Generator, classes: int, dtype: np.dtype[Any]) -> Array:
     x = rng.standard_normal((ROWS, classes)) * rng.choice([0.03, 1.0, 8.0, 30.0], (ROWS, 1))
-    top = rng.integers(0, classes, ROWS)
-    kinds = rng.permutation(np.arange(UNFIT) % 16)
-    for r, kind in enumerate(kinds):
-        match kind:
-            case 0:
-                x[r, rng.integers(0, classes)] = np.nan
-            case 1:  # a NaN beside the maximum
-                x[r, 0], x[r, -1] = 90.0, np.nan
-            case 2:
-                x[r, rng.random(classes) < 0.4] = -np.inf
-                x[r, top[r]] = 1.0
-            case 3:  # ties, and nothing else counts
-                x[r] = -200.0 if dtype.itemsize < 8 else -np.inf
-                x[r, rng.integers(0, classes, 3)] = 3.0
-            case 4:
-                x[r] = x[r, 0]
-            case 5:  # saturated
-                x[r, top[r]] += 60.0
-            case 6:  # subnormal probabilities
-                x[r] -= 95.0 if dtype.itemsize < 8 else 730.0
-                x[r, top[r]] = 0.0
-            case 7:
-                x[r] = np.where(rng.random(classes) < 0.5, 0.0, -0.0)
-            case 8:
-                x[r] = np.round(x[r])
-            case 9:  # a sum near 1: logsumexp cancels
-                x[r] = -np.log(classes) + 1e-3 * rng.standard_normal(classes)
-            case 10:
-                x[r, :-1] = -np.inf
-    for r in range(UNFIT, ROWS):
-        match rng.integers(0, 8):
-            case 0:
-                x[r, top[r]] = np.inf
-            case 1:
-                x[r] = -np.inf
-            case 2:  # beyond the logits that need no shift
-                x[r] += 6e4 if dtype.itemsize == 2 else 1e6
-            case 3:
-                x[r] -= 6e4 if dtype.itemsize == 2 else 1e6
-            case 4:
-                x[r] = -np.finfo(dtype).max
-            case 5:
-                x[r], x[r, 0] = np.nan, np.inf
+    gap = 100.0 if dtype.itemsize < 8 else 760.0
+    kinds = [*rng.permutation(np.arange(UNFIT) % 16), *(16 + rng.integers(0, 8, ROWS - UNFIT))]
+    for row, kind in zip(x, kinds, strict=True):
+        known = REGULAR if kind < 16 else UNSUITABLE
+        if kind % 16 < len(known):
+            known[kind % 16](row, int(rng.integers(0, classes)), rng, gap)
+    if dtype.itemsize > 2:
+        x[UNFIT::3] *= 20.0  # beyond 1e6
     return x.astype(dtype)
 
 
@@ -153,7 +171,7 @@ def _alone(name: str, classes: int, dtype: np.dtype[Any]) -> Results:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the elements of an array lie; None: as NumPy puts them."""
+    """Where the elements of an array lie."""
 
     order: tuple[int, ...]  # of the dimensions in memory, from the outermost
     steps: tuple[int, ...]
@@ -162,9 +180,9 @@ class Layout:
 
     @staticmethod
     def draw(rng: np.random.Generator, ndim: int, item: int) -> Layout:
+        if rng.random() < 0.4:  # as NumPy puts it, or a row or column further on
+            return Layout(tuple(range(ndim)), (1,) * ndim, int(rng.choice([0, item])), False)
         order = tuple(rng.permutation(ndim).tolist())
-        if rng.random() < 0.3:
-            order = tuple(sorted(order))
         plain = rng.random() < 0.5
         steps = tuple(1 if plain else int(rng.choice([1, 1, 2, 3, -1, -2])) for _ in range(ndim))
         offset = int(rng.choice([0, 0, item, 1]))
@@ -204,7 +222,7 @@ class Draw:
         one = Layout.draw(rng, 3, item)
         others = [one if rng.random() < 0.6 else Layout.draw(rng, 3, item) for _ in range(2)]
         return Draw(
-            slice(start, start + count), (first, count // first), int(rng.integers(0, 3)),
+            slice(start, start + count), (first, count // first), int(rng.choice([0, 1, 2, 2])),
             (one, *others), str(rng.choice(["none", "given", "input"])),
         )  # fmt: skip
 
@@ -230,9 +248,10 @@ class Draw:
                 order = tuple(d for d in layout.order if d < 2)
                 flat = replace(layout, order=order, steps=layout.steps[:2])
                 outs.append(flat.empty(self.grid, result.dtype))
-        if self.out == "input" and len(outs) == 1 and wanted[0].ndim == 2:
-            if inputs.logits.dtype == outs[0].dtype:
-                return inputs.logits
+        logits = inputs.logits
+        alike = len(outs) == 1 and wanted[0].ndim == 2 and logits.dtype == outs[0].dtype
+        if self.out == "input" and alike:
+            return logits
         return outs[0] if len(outs) == 1 else tuple(outs)
 
     def rows_of(self, result: Array) -> Array:

@@ -153,7 +153,7 @@ def calls(draw: st.DrawFn) -> Call:
     function = draw(st.sampled_from(MAPS + REDUCTIONS + LOSSES))
     dtype = _dtype(draw(st.sampled_from((*_floats(), *_floats(), *WIDE, *INTEGERS))))
     shape = draw(shapes.filter(lambda s: np.prod(s, dtype=int) <= 3000))
-    # Derivatives stay clear of subnormal probabilities: see the last test.
+    # Derivatives stay clear of subnormal probabilities: test_derivatives.py.
     values = _values(rng, shape, dtype, 8.0 if function in LOSSES else 64.0)
     if function not in LOSSES and dtype.kind not in "biu":
         _sprinkle(rng, values, (-np.inf, np.inf, np.nan))
@@ -441,14 +441,6 @@ def _shape_of_result(call: Call) -> tuple[int, ...]:
 @given(calls())
 def test_any_valid_call_gives_what_the_oracle_says(call: Call) -> None:
     _check(call)
-
-
-@pytest.mark.xfail(reason="p is rounded to a subnormal number before W multiplies it")
-def test_a_subnormal_probability_times_a_weight_is_rounded_once() -> None:
-    x = np.array([[0.0, -100.0]], np.float32)
-    got = sl.cross_entropy_hessian_diag(x, [0], weight=[4096.0, 1.0])
-    wanted = np.float32(4096 * np.exp(-100.0))  # normal, and p is not
-    assert abs(got[0, 1] - wanted) <= 4 * np.spacing(wanted)
 
 
 def test_every_feature_is_known() -> None:

@@ -98,14 +98,15 @@ py::object cast_to(const char* function, py::handle array, int type) {
 }
 
 Array acquire(const char* function, const char* name, py::handle value) {
-  py::object array = as_ndarray(function, name, value);
-  const std::optional<Format> format = format_of(proxy(array)->descr);
+  Array array{as_ndarray(function, name, value), {}, {}};
+  const std::optional<Format> format = format_of(proxy(array.object)->descr);
   if (!format)
     fail(PyExc_TypeError, function,
-         std::string(name) + " has dtype " + dtype_text(array) +
+         std::string(name) + " has dtype " + dtype_text(array.object) +
              "; float16, bfloat16, float32, float64, integers and bool are accepted");
-  const View view = view_of(array);
-  return {std::move(array), view, *format};
+  array.view = view_of(array.object);
+  array.format = *format;
+  return array;
 }
 
 py::object acquire_mask(const char* function, const char* name, py::handle value) {

@@ -166,6 +166,22 @@ struct NormalizerByRow : FactorByRow<T> {
   explicit NormalizerByRow(const Normalizer<T, Pack<T>>& n)
       : FactorByRow<T>(n.factor()), step1(n.first_step()), step2(n.second_step()) {}
 };
+template <class T>
+struct VarianceByRow {
+  FactorByRow<T> probability, curvature;
+  ByRow<T> less;
+  bool boosts;
+  explicit VarianceByRow(const Variance<T, Pack<T>>& v)
+      : probability(v.probability), curvature(v.curvature), less(v.less), boosts(v.boosts) {}
+  Variance<T> operator[](int r) const {
+    Variance<T> v;
+    v.probability = probability[r];
+    v.curvature = curvature[r];
+    v.less = less[r];
+    v.boosts = boosts;
+    return v;
+  }
+};
 
 // Rows of so many classes are worth it.
 inline constexpr index_t least_abreast = 128;
@@ -331,16 +347,17 @@ inline bool abreast_cross_entropy(const Call& call, index_t begin, index_t end, 
         fill_row(y, rows.n, quiet_nan<T>());
     };
     if (to.diagonal != nullptr) {
-      const NormalizerByRow<T> probability(Normalizer<T, P>(s.sum, Wide<T, P>{P(1.0)}));
-      const FactorByRow<T> curvature{Factor<T>(numbers.curvature)};
+      const VarianceByRow<T> variances(Variance<T, P>(s.sum, numbers.curvature));
       const ByRow<T> at_top(labelled.top_curvature(rows, numbers));
       RowCursor cursor(rows.group.first);
       for (int r = 0; r < rows.group.count; ++r, cursor.advance()) {
         const T* const e = rows.e[r];
         T* const h = reinterpret_cast<T*>(cursor.locate(*to.diagonal));
-        const Factor<T> p = probability[r], c = curvature[r];
-        each_vector<T>(rows.n, [&](int k, auto part) __attribute__((always_inline)) {
-          part.store(c(variance(p(part.load(e + k)))), h + k);
+        const Variance<T> variance = variances[r];
+        variance.apply([&](auto of) __attribute__((always_inline)) {
+          each_vector<T>(rows.n, [&](int k, auto part) __attribute__((always_inline)) {
+            part.store(of(part.load(e + k)), h + k);
+          });
         });
         h[rows.argmax[r]] = at_top.of[r];
         blank(h, r);

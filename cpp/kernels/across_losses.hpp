@@ -154,13 +154,13 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
     const Columns<T> e = slot.e;
     if (to.diagonal != nullptr) {
       const Columns<T> h = both ? diagonal.open(slot.group, slot.second) : e;
-      const Normalizer<T, P> probability(s.sum, Wide<T, P>{P(1.0)});
-      const Factor<T> curvature(numbers.curvature);
+      const Variance<T, P> variance(s.sum, numbers.curvature);
       const V at_top = labelled.top_curvature(slot, numbers);
-      for (index_t k = 0; k < call.classes; ++k) {
-        const V v = curvature(variance(probability(e.load(k))));
-        h.store(k, select(equal(s.where, V(ranks<T>.of[k])), at_top, v));
-      }
+      variance.apply([&](auto of) __attribute__((always_inline)) {
+        for (index_t k = 0; k < call.classes; ++k) {
+          h.store(k, select(equal(s.where, V(ranks<T>.of[k])), at_top, of(e.load(k))));
+        }
+      });
       labelled.blank(slot, numbers, h);
       if (both) diagonal.write(slot.group, h, buffer);
     }
@@ -201,11 +201,11 @@ void cross_entropy_hessian(const Call& call, index_t begin, index_t end, void* m
   const auto finish = [&](const GroupSlot<T>& slot) {
     const GroupSummary<T>& s = slot.summary;
     const auto numbers = labelled.numbers(slot);
-    const Normalizer<T, P> probability(s.sum, Wide<T, P>{P(1.0)});
-    const Factor<T> c(numbers.curvature);
+    const Variance<T, P> variance(s.sum, numbers.curvature);
+    const Factor<T> c = variance.between;
     const V at_top = labelled.top_curvature(slot, numbers), zero(T(0));
     V p[16], q[16];
-    for (int k = 0; k < n; ++k) p[k] = probability(slot.e.load(k), q[k]);
+    for (int k = 0; k < n; ++k) p[k] = variance.probability(slot.e.load(k), q[k]);
     for (int j = 0; j < n; ++j) {
       const Columns<T> h = out.open(slot.group, slot.second, j * step);
       for (int k = 0; k < n; ++k) {
@@ -213,7 +213,7 @@ void cross_entropy_hessian(const Call& call, index_t begin, index_t end, void* m
         const V lost = fma(p[j], p[k], zero - product) + (p[j] * q[k] + q[j] * p[k]);
         h.store(k, zero - fma(c.hi, product, fma(c.hi, lost, c.lo * product)));
       }
-      h.store(j, select(equal(s.where, V(ranks<T>.of[j])), at_top, c(variance(p[j]))));
+      h.store(j, select(equal(s.where, V(ranks<T>.of[j])), at_top, variance.of(p[j])));
       labelled.blank(slot, numbers, h);
       out.write(slot.group, h, buffer, j * step);
     }

@@ -31,20 +31,21 @@ void cross_entropy_hessian_rows(const Call& call, index_t begin, index_t end,
     }
     const RowSummary<T>& s = row.summary();
     const RowConstants<T> constants(s);
-    Normalizer<T> probability(constants.sum, Wide<T>{1.0});
+    Normalizer<T> unscaled(constants.sum, Wide<T>{1.0});
+    const Variance<T> variance(constants.sum, row.curvature());
     // In two parts: the entries multiply two probabilities, each of which may be off by nearly 2 ULP
     // when rounded, and by half of that before.
     T* const low = scratch.row + classes;
     const Row<T> x = cursor.of<T>(call.logits);
-    each_block(row.summarizer(), x, p, s, scratch, probability,
+    each_block(row.summarizer(), x, p, s, scratch, unscaled,
                [&](index_t k0, int n, T* e, auto move) {
                  each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
                    V lost;
-                   part.store(probability(move(part.load(e + k)), lost), e + k);
+                   part.store(variance.probability(move(part.load(e + k)), lost), e + k);
                    part.store(lost, low + k0 + k);
                  });
                });
-    const Factor<T> c(row.curvature());
+    const Factor<T> c = variance.between;
     const V zero(T(0));
     for (index_t j = 0; j < classes; ++j, next()) {
       const V pj(scratch.row[j]), qj(low[j]);
@@ -62,7 +63,7 @@ void cross_entropy_hessian_rows(const Call& call, index_t begin, index_t end,
         line.put(k0, n, h);
       }
       T diagonal[1];
-      First<V>{1}.store(c(variance(pj)), diagonal);
+      First<V>{1}.store(variance.of(pj), diagonal);
       line.set(j, diagonal[0]);
       if (j == s.argmax) row.mend_diagonal(line, constants);
     }

@@ -103,11 +103,44 @@ class CrossEntropyRow {
   double scaled_loss(Wide<T> v) const { return (v * scale_).value(); }
 };
 
-// p (1 - p), rounded once after p.
-template <class T>
-inline Vec<T> variance(Vec<T> p) {
-  return fnma(p, p, p);
-}
+// e -> c p (1 - p) with p = e / S, rounded once after p. Where c is above 2, p is carried 2^b times as
+// large: a subnormal p has lost digits that c would show, if c is at most 2^b.
+template <class T, class D = double>
+struct Variance {
+  static constexpr double up = sizeof(T) == 4 ? 0x1p50 : 0x1p500;  // 2^b
+
+  Factor<T> probability, curvature;  // 2^b / S, 2^-b c
+  Factor<T> between;                 // 2^-2b c, for products of two probabilities
+  Vec<T> less{T(1)};                 // 2^-b
+  bool boosts = false;               // is any b not 0?
+
+  Variance() = default;
+  SOFTLANE_INLINE Variance(const Wide<T, D>& sum, const Wide<T, D>& c)
+      : probability(quotient(Wide<T, D>{D(1.0)}, sum)), curvature(c), between(c) {
+    const auto large = greater(c.value(), D(2.0));
+    boosts = any(large);
+    if (!boosts) return;
+    const Vec<T> more = narrowed<T>(select(large, D(up), D(1.0)));
+    less = narrowed<T>(select(large, D(1 / up), D(1.0)));
+    probability = probability.times(more);
+    curvature = curvature.times(less);
+    between = curvature.times(less);
+  }
+  // of 2^b p
+  Vec<T> of(Vec<T> p) const { return curvature(fnma(p * less, p, p)); }
+  // use(a vector's function of e), the cheaper one where it serves.
+  template <class Use>
+  SOFTLANE_INLINE void apply(Use use) const {
+    if (boosts) {
+      use([v = *this](Vec<T> e) __attribute__((always_inline)) { return v.of(v.probability(e)); });
+    } else {
+      use([p_of = probability, c = curvature](Vec<T> e) __attribute__((always_inline)) {
+        const Vec<T> p = p_of(e);
+        return c(fnma(p, p, p));
+      });
+    }
+  }
+};
 
 template <class T>
 inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, void* memory,
@@ -143,17 +176,18 @@ inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, vo
 
     const Target<T>& target = row.target();
     const Wide<T> c = row.curvature();
-    Normalizer<T> probability(constants.sum, Wide<T>{1.0}), scaled(constants.sum, c);
-    const Factor<T> curvature(c);
+    Normalizer<T> unscaled(constants.sum, Wide<T>{1.0}), scaled(constants.sum, c);
+    const Variance<T> variance(constants.sum, c);
     const Wide<T> subtract = row.gradient_scale();
     each_block(
-        row.summarizer(), cursor.of<T>(call.logits), e_row, s, scratch, probability,
+        row.summarizer(), cursor.of<T>(call.logits), e_row, s, scratch, unscaled,
         [&](index_t k0, int n, T* e, auto move) {
           if (diagonal) {
             T* h = diagonal.data == e_row.data ? e : diagonal.open(k0, scratch.other);
-            each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
-              const V p = probability(move(part.load(e + k)));
-              part.store(curvature(variance(p)), h + k);
+            variance.apply([&](auto of) __attribute__((always_inline)) {
+              each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
+                part.store(of(move(part.load(e + k))), h + k);
+              });
             });
             diagonal.put(k0, n, h);
           }

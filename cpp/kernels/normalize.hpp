@@ -33,8 +33,21 @@ struct Factor {
   explicit Factor(const Wide<T, D>& c)
       : hi(narrowed<T>(c.value())),
         lo(narrowed<T>((c.value() - rounded<T>(c.value())) + c.low())) {}
+  // Times a power of two.
+  Factor times(Vec<T> power) const {
+    Factor f;
+    f.hi = hi * power;
+    f.lo = lo * power;
+    return f;
+  }
   // c v, rounded (almost) once
   Vec<T> operator()(Vec<T> v) const { return fma(hi, v, lo * v); }
+  // The same, and what its rounding lost.
+  Vec<T> operator()(Vec<T> v, Vec<T>& lost) const {
+    const Vec<T> p = (*this)(v);
+    lost = fma(v, hi, Vec<T>(T(0)) - p) + v * lo;
+    return p;
+  }
 };
 
 // e -> e factor / S, rounded (almost) once: the quotient is carried in two parts.
@@ -79,13 +92,7 @@ class Normalizer {
   Vec<T> first_step() const { return step1_; }
   Vec<T> second_step() const { return step2_; }
   Vec<T> moved(Vec<T> e) const { return e * step1_ * step2_; }
-  Vec<T> operator()(Vec<T> e) const { return fma(e, q_.hi, e * q_.lo); }
-  // The same, and what its rounding lost.
-  Vec<T> operator()(Vec<T> e, Vec<T>& lost) const {
-    const Vec<T> p = (*this)(e);
-    lost = fma(e, q_.hi, Vec<T>(T(0)) - p) + e * q_.lo;
-    return p;
-  }
+  Vec<T> operator()(Vec<T> e) const { return q_(e); }
   // e factor / S - t
   Vec<T> minus(Vec<T> e, Vec<T> t) const { return fma(e, q_.hi, fma(e, q_.lo, Vec<T>(T(0)) - t)); }
 
