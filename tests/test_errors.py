@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -340,6 +341,9 @@ def test_a_huge_out_that_overlaps_itself_is_an_error_at_once() -> None:
         (TypeError, "num_classes", lambda: sl.one_hot([0], 3.0)),
         (ValueError, "num_classes", lambda: sl.one_hot([0], -1)),
         (np.exceptions.AxisError, "axis", lambda: sl.one_hot([0], 3, axis=2)),
+        (TypeError, "dtype", lambda: sl.one_hot([0], 3, dtype=np.complex64)),
+        (TypeError, "dtype", lambda: sl.one_hot([0], 3, dtype="S1")),
+        (TypeError, "dtype", lambda: sl.one_hot([0], 3, dtype=ml_dtypes.float8_e5m2)),
     ],
 )
 def test_one_hot_errors(error: type[Exception], argument: str, call: Callable[[], Any]) -> None:

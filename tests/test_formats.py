@@ -578,3 +578,12 @@ def test_no_format_costs_a_temporary(dtype: np.dtype, layout: str) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 50_000, f"a temporary of {peak} bytes beside arrays of {out.nbytes}"
+
+
+@pytest.mark.parametrize("dtype", [FLOAT16, BFLOAT16], ids=str)
+def test_one_hot_gives_the_halves_that_losses_take(dtype: np.dtype[Any]) -> None:
+    codes = sl.one_hot([2, 0], 3, dtype=dtype)
+    assert codes.dtype == dtype
+    assert codes.astype(np.float64).tolist() == [[0, 0, 1], [1, 0, 0]]
+    logits = np.array([[1, 2, 3], [4, 5, 6]], dtype)
+    assert sl.cross_entropy(logits, codes).tolist() == sl.cross_entropy(logits, [2, 0]).tolist()

@@ -1056,7 +1056,8 @@ def one_hot(
     axis : int, default -1
         Where the result has its new dimension of K classes.
     dtype : dtype_like, default numpy.float32
-        The dtype of the result: float32, float64, an integer dtype or bool.
+        The dtype of the result: float16, bfloat16 (of ml_dtypes), float32, float64, an integer
+        dtype or bool.
 
     Returns
     -------
@@ -1146,12 +1147,15 @@ def _class_count(num_classes: SupportsIndex, labels: NDArray[np.integer[Any]]) -
 
 
 def _result_dtype(dtype: DTypeLike) -> np.dtype[Any]:
-    accepted = "float32, float64, an integer dtype or bool"
+    accepted = "float16, bfloat16, float32, float64, an integer dtype or bool"
     try:
         result_dtype = np.dtype(dtype)
     except TypeError:
         raise TypeError(f"one_hot: dtype is {dtype!r}, but must be {accepted}") from None
-    if result_dtype.kind not in "biu" and result_dtype not in (np.float32, np.float64):
+    is_bfloat16 = (result_dtype.name, result_dtype.type.__module__) == ("bfloat16", "ml_dtypes")
+    if result_dtype.kind in "biu" or is_bfloat16:
+        return result_dtype
+    if result_dtype not in (np.float16, np.float32, np.float64):
         raise TypeError(f"one_hot: dtype is {result_dtype}, but must be {accepted}")
     return result_dtype
 

@@ -40,8 +40,8 @@ def softmax(x: ArrayLike, axis: Axis = None) -> FloatResult:
     Parameters
     ----------
     x : array_like
-        Real numbers of any shape: float32, float64, integers or bool. Differences between them are
-        in nats.
+        Real numbers of any shape: float16, bfloat16, float32, float64, integers or bool.
+        Differences between them are in nats.
     axis : int, tuple of ints or None, default None
         The axis of a row's K elements; several axes, or all for None, form one row together.
 
@@ -104,8 +104,8 @@ def log_softmax(x: ArrayLike, axis: Axis = None) -> FloatResult:
     Parameters
     ----------
     x : array_like
-        Real numbers of any shape: float32, float64, integers or bool. Differences between them are
-        in nats.
+        Real numbers of any shape: float16, bfloat16, float32, float64, integers or bool.
+        Differences between them are in nats.
     axis : int, tuple of ints or None, default None
         The axis of a row's K elements; several axes, or all for None, form one row together.
 
@@ -206,7 +206,7 @@ def logsumexp(
     Parameters
     ----------
     a : array_like
-        Real numbers of any shape: float32, float64, integers or bool. In nats.
+        Real numbers of any shape: float16, bfloat16, float32, float64, integers or bool. In nats.
     axis : int, tuple of ints or None, default None
         The axis of a row's K elements; several axes, or all for None, form one row together.
     b : array_like, optional
