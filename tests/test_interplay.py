@@ -204,10 +204,12 @@ LIMIT = """
 
 
 def _child(code: str, **environment: str) -> str:
+    # OpenBLAS's own threads spin for a while after NumPy starts them: it gets one.
     kept = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(LIMIT) + textwrap.dedent(code)],
-        env={**kept, "OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive", **environment},
+        env={**kept, "OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive",
+             "OPENBLAS_NUM_THREADS": "1", **environment},
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

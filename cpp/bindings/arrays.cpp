@@ -98,15 +98,13 @@ py::object cast_to(const char* function, py::handle array, int type) {
 }
 
 Array acquire(const char* function, const char* name, py::handle value) {
-  Array array{as_ndarray(function, name, value), {}, {}};
-  const std::optional<Format> format = format_of(proxy(array.object)->descr);
+  const py::object array = as_ndarray(function, name, value);
+  const std::optional<Format> format = format_of(proxy(array)->descr);
   if (!format)
     fail(PyExc_TypeError, function,
-         std::string(name) + " has dtype " + dtype_text(array.object) +
+         std::string(name) + " has dtype " + dtype_text(array) +
              "; float16, bfloat16, float32, float64, integers and bool are accepted");
-  array.view = view_of(array.object);
-  array.format = *format;
-  return array;
+  return {array, view_of(array), *format};
 }
 
 py::object acquire_mask(const char* function, const char* name, py::handle value) {

@@ -33,23 +33,6 @@ int normalize(const char* function, long axis, int ndim) {
 
 }  // namespace
 
-Axes& Axes::operator=(const Axes& other) {
-  ndim = other.ndim;
-  row_dims = other.row_dims;
-  class_dims = other.class_dims;
-  for (int d = 0; d < row_dims; ++d) {
-    row_dim[d] = other.row_dim[d];
-    row_shape[d] = other.row_shape[d];
-  }
-  for (int d = 0; d < class_dims; ++d) class_dim[d] = other.class_dim[d];
-  rows = other.rows;
-  classes = other.classes;
-  lead_dims = other.lead_dims;
-  lead_shape = other.lead_shape;
-  lead_rows = other.lead_rows;
-  return *this;
-}
-
 AxisArgument parse_axis(const char* function, py::handle axis) {
   AxisArgument result;
   if (axis.is_none()) {
@@ -70,7 +53,7 @@ AxisArgument parse_axis(const char* function, py::handle axis) {
   return result;
 }
 
-Axes split(const char* function, const AxisArgument& axis, const View& logits) {
+void Axes::split(const char* function, const AxisArgument& axis, const View& logits) {
   std::uint64_t is_class = 0;  // a bit a dimension
   static_assert(max_dims <= 64);
   if (axis.all) is_class = ~std::uint64_t{0};
@@ -85,19 +68,17 @@ Axes split(const char* function, const AxisArgument& axis, const View& logits) {
     }
     is_class |= bit;
   }
-  Axes axes;
-  axes.ndim = logits.ndim;
+  ndim = logits.ndim;
   for (int d = 0; d < logits.ndim; ++d) {
     if ((is_class >> d & 1) != 0) {
-      axes.class_dim[axes.class_dims++] = d;
-      axes.classes *= logits.shape[d];
+      class_dim[class_dims++] = d;
+      classes *= logits.shape[d];
     } else {
-      axes.row_shape[axes.row_dims] = logits.shape[d];
-      axes.row_dim[axes.row_dims++] = d;
-      axes.rows *= logits.shape[d];
+      row_shape[row_dims] = logits.shape[d];
+      row_dim[row_dims++] = d;
+      rows *= logits.shape[d];
     }
   }
-  return axes;
 }
 
 bool bind(Stream& stream, const View& view, const Axes& axes, Layout layout, index_t item) {

@@ -5,6 +5,13 @@
 
 namespace softlane::bindings {
 
+// An axis argument, parsed before any array is looked at: parsing may run the caller's Python code.
+struct AxisArgument {
+  bool all = false;
+  int count = 0;
+  long axis[max_dims];
+};
+
 // The dimensions of logits, split. Classes run in C order over the class dimensions, however the
 // tuple was ordered, as in NumPy's reductions.
 struct Axes {
@@ -23,22 +30,15 @@ struct Axes {
   index_t lead_rows = 1;
 
   Axes() = default;
-  Axes(const Axes& other) { *this = other; }
-  // What is set, which is a fraction of what there is room for: copying all of it takes 15 ns.
-  Axes& operator=(const Axes& other);
+  Axes(const Axes&) = delete;  // to copy all that there is room for takes 15 ns
+  Axes& operator=(const Axes&) = delete;
+
+  void split(const char* function, const AxisArgument& axis, const View& logits);
 
   index_t all_rows() const { return lead_rows * rows; }
 };
 
-// An axis argument, parsed before any array is looked at: parsing may run the caller's Python code.
-struct AxisArgument {
-  bool all = false;
-  int count = 0;
-  long axis[max_dims];
-};
-
 AxisArgument parse_axis(const char* function, py::handle axis);
-Axes split(const char* function, const AxisArgument& axis, const View& logits);
 
 // What an operand's dimensions are.
 enum class Layout : std::uint8_t {

@@ -58,4 +58,7 @@ py::object cross_entropy_hessian_solve(handle logits, handle rhs, handle damping
 // config.cpp: threads, instruction sets, bounds, compiler, version; fails where SOFTLANE_ISA cannot be had.
 void register_config(py::module_& module);
 
+// direct.cpp: the type of the public functions.
+void register_direct(py::module_& module);
+
 }  // namespace softlane::bindings

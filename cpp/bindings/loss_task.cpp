@@ -83,7 +83,7 @@ void LossTask::parse_target(py::handle value, TargetRequired required) {
 }
 
 void LossTask::measure() {
-  axes = split(function, axis_, logits.view);
+  axes.split(function, axis_, logits.view);
   check_target_shape();
   if (!vector) return;
   const View& v = vector.view;

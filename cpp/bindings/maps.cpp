@@ -19,7 +19,7 @@ py::object map(const char* name, Operation operation, Sign sign, handle x, handl
   const AxisArgument axes = parse_axis(name, axis);
   task.logits = acquire(name, "x", x);
   task.keep(where, "x");
-  task.axes = split(name, axes, task.logits.view);
+  task.axes.split(name, axes, task.logits.view);
   task.result_like(0, "out", out, task.logits.view);
   task.execute();
   return task.finish();
@@ -37,7 +37,7 @@ py::object reduce(const char* name, const char* input, Operation operation, Sign
   const AxisArgument axes = parse_axis(name, axis);
   task.logits = acquire(name, input, x);
   task.keep(where, input);
-  task.axes = split(name, axes, task.logits.view);
+  task.axes.split(name, axes, task.logits.view);
   task.result_of_rows(0, "out", out, keep, task.result_element());
   task.execute();
   return task.finish();
@@ -114,7 +114,7 @@ py::object logsumexp(handle x, handle axis, handle b, handle keepdims, handle re
     broadcast_together(name, task.logits, task.factors);
   }
   task.keep(where, b.is_none() ? "x" : "x and b together");
-  task.axes = split(name, axes, task.logits.view);
+  task.axes.split(name, axes, task.logits.view);
   task.result_of_rows(0, with_sign ? "out[0]" : "out", given.first, keep, task.result_element());
   if (with_sign) {
     task.result_of_rows(1, "out[1]", given.second, keep, task.result_element());

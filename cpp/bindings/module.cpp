@@ -30,5 +30,6 @@ PyMethodDef methods[] = {
 PYBIND11_MODULE(_core, module) {
   import_numpy();
   register_config(module);
+  register_direct(module);
   if (PyModule_AddFunctions(module.ptr(), methods) < 0) throw pybind11::error_already_set();
 }

@@ -1,7 +1,10 @@
 # The compiled module: every argument by position, every check inside. The public functions wrap it.
-from typing import Any, Final, Literal, overload
+from collections.abc import Callable
+from types import MethodType
+from typing import Any, Final, Literal, final, overload
 
 from numpy.typing import ArrayLike, DTypeLike
+from typing_extensions import Self
 
 from softlane._typing import Axis, FloatArray, FloatResult, OutPair, Reduction
 
@@ -200,6 +203,18 @@ def cross_entropy_hessian_solve(
     out: FloatArray | None,
     /,
 ) -> FloatResult: ...
+
+# The type of the public functions: binds arguments to the first one's signature and hands them, by
+# position, to the second, which is one of the above.
+@final
+class Direct:
+    def __new__(cls, python: Callable[..., Any], core: Callable[..., Any], /) -> Self: ...
+    def __call__(self, *args: object, **kwargs: object) -> object: ...
+    @overload
+    def __get__(self, owner: None, type: type | None = None, /) -> Direct: ...
+    @overload
+    def __get__(self, owner: object, type: type | None = None, /) -> MethodType: ...
+
 def get_num_threads() -> int: ...
 def set_num_threads(n: int, /) -> None: ...
 

@@ -12,6 +12,7 @@ from typing import overload
 from numpy.typing import ArrayLike, NDArray
 
 from softlane import _core
+from softlane._direct import direct
 from softlane._typing import Axis, Float, FloatArray, FloatResult, OutPair, Reduction
 
 
@@ -41,6 +42,7 @@ def cross_entropy_grad_and_hess_diag(
     reduction: Reduction = "none",
     out: OutPair | None = None,
 ) -> tuple[FloatResult, FloatResult]: ...
+@direct
 def cross_entropy_grad_and_hess_diag(
     logits: ArrayLike,
     target: ArrayLike,
@@ -189,6 +191,7 @@ def cross_entropy_hessian(
     reduction: Reduction = "none",
     out: FloatArray | None = None,
 ) -> FloatArray: ...
+@direct
 def cross_entropy_hessian(
     logits: ArrayLike,
     target: ArrayLike | None = None,
@@ -336,6 +339,7 @@ def cross_entropy_hessian_diag(
     reduction: Reduction = "none",
     out: FloatArray | None = None,
 ) -> FloatResult: ...
+@direct
 def cross_entropy_hessian_diag(
     logits: ArrayLike,
     target: ArrayLike | None = None,
@@ -479,6 +483,7 @@ def cross_entropy_hvp(
     reduction: Reduction = "none",
     out: FloatArray | None = None,
 ) -> FloatResult: ...
+@direct
 def cross_entropy_hvp(
     logits: ArrayLike,
     vector: ArrayLike,
@@ -641,6 +646,7 @@ def cross_entropy_hessian_solve(
     reduction: Reduction = "none",
     out: FloatArray | None = None,
 ) -> FloatResult: ...
+@direct
 def cross_entropy_hessian_solve(
     logits: ArrayLike,
     rhs: ArrayLike,

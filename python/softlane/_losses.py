@@ -11,6 +11,7 @@ from typing import Literal, overload
 from numpy.typing import ArrayLike, NDArray
 
 from softlane import _core
+from softlane._direct import direct
 from softlane._typing import (
     Axis,
     Float,
@@ -61,6 +62,7 @@ def cross_entropy(
     reduction: Reduction = "none",
     out: FloatArray | None = None,
 ) -> FloatResult: ...
+@direct
 def cross_entropy(
     logits: ArrayLike,
     target: ArrayLike,
@@ -227,6 +229,7 @@ def cross_entropy_grad(
     reduction: Reduction = "none",
     out: FloatArray | None = None,
 ) -> FloatResult: ...
+@direct
 def cross_entropy_grad(
     logits: ArrayLike,
     target: ArrayLike,
@@ -388,6 +391,7 @@ def cross_entropy_value_and_grad(
     reduction: Reduction = "none",
     out: OutPair | None = None,
 ) -> tuple[FloatResult, FloatResult]: ...
+@direct
 def cross_entropy_value_and_grad(
     logits: ArrayLike,
     target: ArrayLike,

@@ -14,6 +14,7 @@ from numpy.exceptions import AxisError
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from softlane import _core
+from softlane._direct import direct
 from softlane._typing import Axis, Float, FloatArray, FloatResult, OutPair, Scalar
 
 
@@ -47,6 +48,7 @@ def softmax(
     dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
+@direct
 def softmax(
     x: ArrayLike,
     axis: Axis = -1,
@@ -186,6 +188,7 @@ def log_softmax(
     dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
+@direct
 def log_softmax(
     x: ArrayLike,
     axis: Axis = -1,
@@ -313,6 +316,7 @@ def softmin(
     dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
+@direct
 def softmin(
     x: ArrayLike,
     axis: Axis = -1,
@@ -473,6 +477,7 @@ def logsumexp(
     dtype: DTypeLike | None = None,
     out: FloatArray | OutPair | None = None,
 ) -> FloatResult | tuple[FloatResult, FloatResult]: ...
+@direct
 def logsumexp(
     x: ArrayLike,
     axis: Axis = None,
@@ -640,6 +645,7 @@ def smooth_max(
     dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
+@direct
 def smooth_max(
     x: ArrayLike,
     axis: Axis = None,
@@ -779,6 +785,7 @@ def smooth_min(
     dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
+@direct
 def smooth_min(
     x: ArrayLike,
     axis: Axis = None,
@@ -909,6 +916,7 @@ def entropy(
     dtype: DTypeLike | None = None,
     out: FloatArray | None = None,
 ) -> FloatResult: ...
+@direct
 def entropy(
     logits: ArrayLike,
     axis: Axis = -1,
