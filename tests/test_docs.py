@@ -119,10 +119,9 @@ def _is_of(value: Any, claim: Any) -> bool:
         return any(_is_of(value, a) for a in arguments)
     if origin is tuple:
         return len(value) == len(arguments) and all(map(_is_of, value, arguments))
-    if origin is np.ndarray:
-        return isinstance(value, np.ndarray) and _is_of(
-            value.dtype.type(), arguments[1].__args__[0]
-        )
+    if origin in (np.ndarray, npt.NDArray):  # from NumPy 2.5 on NDArray is an origin of its own
+        scalar = arguments[1].__args__[0] if origin is np.ndarray else arguments[0]
+        return isinstance(value, np.ndarray) and _is_of(value.dtype.type(), scalar)
     return value is None if claim is None else isinstance(value, origin or claim)
 
 
