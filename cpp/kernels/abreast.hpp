@@ -19,6 +19,7 @@ struct Abreast {
   int n = 0;  // of classes
   const T* x[W];
   T* e[W];  // null: the exponentials are not wanted
+  Soon<T> soon[W];
   GroupSummary<T> summary;
   int argmax[W];
   alignas(64) T label_logit[W];
@@ -111,9 +112,9 @@ struct Abreast {
       Quads<T> quads;
       const auto nobody = [](int, const V*, const V*) __attribute__((always_inline)) {};
       if (e[r] != nullptr) {
-        add_terms<Kept::yes>(x[r], n, map, base, e[r], quads, nobody);
+        add_terms<Kept::yes>(x[r], n, map, base, e[r], quads, soon[r], nobody);
       } else {
-        add_terms<Kept::no>(x[r], n, map, base, static_cast<T*>(nullptr), quads, nobody);
+        add_terms<Kept::no>(x[r], n, map, base, static_cast<T*>(nullptr), quads, soon[r], nobody);
       }
       quads.mend(quad_[r], lane_[r], {V(own_[0][r]), V(own_[1][r])});
       Partial<T> lanes[Quads<T>::registers];
@@ -208,10 +209,11 @@ inline bool suits_abreast(const Call& call, const Stream* out, const Stream* oth
          (other == nullptr || lies_abreast<T>(call, *other));
 }
 
-// As each_group.
+// As each_group; finish() writes whole rows of `written`, if any.
 template <class T, class Start, class Finish>
 inline void each_abreast(const Call& call, index_t begin, index_t end, void* memory,
-                         const Stream* terms, Start start, Finish finish, Kernel rows_kernel) {
+                         const Stream* terms, const Stream* written, Start start, Finish finish,
+                         Kernel rows_kernel) {
   // So many that they and their exponentials stay in L1.
   const index_t fitting = 4096 * 4 / static_cast<index_t>(sizeof(T)) / call.classes * 2;
   const index_t most = fitting > Vec<T>::lanes ? Vec<T>::lanes : fitting < 4 ? 4 : fitting;
@@ -230,6 +232,17 @@ inline void each_abreast(const Call& call, index_t begin, index_t end, void* mem
       cursor.advance();
     }
     group.straight = group.straight && group.count == Vec<T>::lanes;
+    const int last = group.count - 1;
+    const auto next = [&](auto* const* row) {  // group's, so far off
+      return last > 0 ? (row[last] - row[0]) / last * (last + 1) : 0;
+    };
+    RowCursor at = group.first;
+    for (int r = 0; r <= last; ++r, at.advance()) {
+      rows.soon[r].read = rows.x[r] + next(rows.x);
+      rows.soon[r].written = written != nullptr ? reinterpret_cast<const T*>(at.locate(*written))
+                             : terms != nullptr ? rows.e[r] + next(rows.e)
+                                                : rows.x[r];
+    }
     if (rows.begin(map)) {
       start(rows);
       rows.add(map);
@@ -276,7 +289,7 @@ void softmax(const Call& call, index_t begin, index_t end, void* memory) noexcep
     }
   };
   each_abreast<T>(
-      call, begin, end, memory, &call.out[0], [](Abreast<T>&) {}, finish, softmax_rows<T>);
+      call, begin, end, memory, &call.out[0], nullptr, [](Abreast<T>&) {}, finish, softmax_rows<T>);
 }
 
 template <class T>
@@ -297,7 +310,8 @@ void log_softmax(const Call& call, index_t begin, index_t end, void* memory) noe
     }
   };
   each_abreast<T>(
-      call, begin, end, memory, nullptr, [](Abreast<T>&) {}, finish, log_softmax_rows<T>);
+      call, begin, end, memory, nullptr, &call.out[0], [](Abreast<T>&) {}, finish,
+      log_softmax_rows<T>);
 }
 
 template <class T>
@@ -319,7 +333,8 @@ void logsumexp(const Call& call, index_t begin, index_t end, void* memory) noexc
       logsumexp_rows<T>(call, row, row + 1, memory);
     }
   };
-  each_abreast<T>(call, begin, end, memory, nullptr, [](Abreast<T>&) {}, finish, logsumexp_rows<T>);
+  each_abreast<T>(
+      call, begin, end, memory, nullptr, nullptr, [](Abreast<T>&) {}, finish, logsumexp_rows<T>);
 }
 
 // False where the rows are not for this traversal.
@@ -388,8 +403,8 @@ inline bool abreast_cross_entropy(const Call& call, index_t begin, index_t end, 
     }
   };
   each_abreast<T>(
-      call, begin, end, memory, terms, [&](Abreast<T>& rows) { labelled.start(rows); }, finish,
-      rows_kernel);
+      call, begin, end, memory, terms, both ? to.diagonal : nullptr,
+      [&](Abreast<T>& rows) { labelled.start(rows); }, finish, rows_kernel);
   return true;
 }
 

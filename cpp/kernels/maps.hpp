@@ -153,6 +153,7 @@ void log_softmax_rows(const Call& call, index_t begin, index_t end, void* memory
       const int n = block_length(call.classes, k0);
       const T* a = x.fetch(k0, n, scratch.logits);
       T* y = out.open(k0, scratch.other);
+      if (out.contiguous()) out.expect(k0 + block_size, block_size);
       if (summarize.direct()) {
         each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
           part.store((part.load(a + k) - max) + minus, y + k);
