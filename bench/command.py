@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -116,7 +117,7 @@ def parser() -> argparse.ArgumentParser:
     )
     size = options.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="under a minute (the default)")
-    size.add_argument("--full", action="store_true", help="the whole grid, about 25 minutes")
+    size.add_argument("--full", action="store_true", help="the whole grid")
     add = options.add_argument
     add("--op", type=_list(_one_of(OPERATIONS)), metavar="LIST", help=f"of {', '.join(OPERATIONS)}")
     add("--dtype", type=_list(_one_of(DTYPES)), metavar="LIST", help=f"of {', '.join(DTYPES)}")
@@ -186,6 +187,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"these options leave no cell: Hessians of more than {LARGEST_HESSIAN} elements, in a "
             f"quick run {LARGEST_QUICK_HESSIAN}, are left out"
         )
+    # `timeout` and a closed session end a long run as Ctrl-C does: what was measured is kept.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         result = _measure(cells, chosen)
     except WorkerError as error:

@@ -131,28 +131,36 @@ def run(
 ) -> Iterator[Result]:
     """Yield each cell as it is done, and the whole result last.
 
-    `seconds` bounds the time for cells, 0 for no bound; those not reached say so.
+    `seconds` bounds the time for cells, 0 for no bound; those not reached say so, after an
+    interrupt too.
     """
     started = time.monotonic()
     on = machine()  # now: the load is to be others'
     found: dict[str, Any] = {}
     done: list[Result] = []
     counts = sorted({cell.threads for cell in cells})
-    for i, threads in enumerate(counts):
-        mine = [cell for cell in cells if cell.threads == threads]
-        left = seconds - (time.monotonic() - started)
-        job = {
-            "threads": threads,
-            "peers": peers,
-            "plan": asdict(plan),
-            "seconds": max(left / (len(counts) - i), 1.0) if seconds else 0.0,
-            "cells": [cell.to_json() for cell in mine],
-        }
-        for cell in _cells(job, mine, isa, found):
-            if with_memory and cell["state"] == "timed":
-                cell["memory"] = memory(Cell.from_json(cell), isa)
-            done.append(cell)
-            yield cell
+    cells = [cell for threads in counts for cell in cells if cell.threads == threads]
+    try:
+        for i, threads in enumerate(counts):
+            mine = [cell for cell in cells if cell.threads == threads]
+            left = seconds - (time.monotonic() - started)
+            job = {
+                "threads": threads,
+                "peers": peers,
+                "plan": asdict(plan),
+                "seconds": max(left / (len(counts) - i), 1.0) if seconds else 0.0,
+                "cells": [cell.to_json() for cell in mine],
+            }
+            for cell in _cells(job, mine, isa, found):
+                if with_memory and cell["state"] == "timed":
+                    cell["memory"] = memory(Cell.from_json(cell), isa)
+                done.append(cell)
+                yield cell
+    except KeyboardInterrupt:
+        if not done:
+            raise
+        missed = cells[len(done) :]
+        done += [{**cell.to_json(), "state": "not reached in time"} for cell in missed]
     yield {
         "schema": 1,
         "grid": "full" if full else "quick",

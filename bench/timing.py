@@ -27,7 +27,7 @@ class Plan:
 
 
 QUICK = Plan(sample=0.0003, seconds=0.25, most=15)
-FULL = Plan(sample=0.0005, seconds=0.3)  # a whole grid in about 25 minutes
+FULL = Plan(sample=0.0005, seconds=0.3)
 
 
 @contextmanager

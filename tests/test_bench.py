@@ -360,6 +360,29 @@ def test_no_cell_is_lost_when_time_is_up() -> None:
     assert len(each) == len(whole["cells"]) == len(cells)
 
 
+def test_interrupt_keeps_what_was_measured(tmp_path: Path) -> None:
+    file = tmp_path / "new.json"
+    # 56 cells of at least 0.3 s each, of which some are done by then.
+    command = ("--op", "softmax,hessian", "--shape", "3x5,3x5:fresh,8x900,8x901,8x902,8x903,8x904")
+    with subprocess.Popen(
+        [sys.executable, "-u", "-m", "bench", "--full", *command, *FAST, "--json", str(file)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        time.sleep(10)
+        assert process.poll() is None
+        process.terminate()
+        output, _ = process.communicate(timeout=60)
+    cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
+    states = [cell["state"] for cell in cells]
+    measured = states.count("timed")
+    assert 0 < measured < len(states) == 56
+    assert states == ["timed"] * measured + ["not reached in time"] * (len(states) - measured)
+    assert "not reached in time" in output
+
+
 def test_failure_takes_no_other_cell_along() -> None:
     from bench.cells import Array, Cell
     from bench.report import remarks
