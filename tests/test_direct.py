@@ -7,6 +7,7 @@ import gc
 import inspect
 import pickle
 import pydoc
+import subprocess
 import sys
 import types
 import typing
@@ -121,6 +122,81 @@ def test_it_is_pickled_and_copied_by_name(name: str) -> None:
         assert pickle.loads(pickle.dumps(function, protocol)) is function
     assert copy.copy(function) is function
     assert copy.deepcopy(function) is function
+
+
+class Name(str):
+    """A keyword that equals another only if it is that one."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+def test_a_keyword_given_twice_is_refused() -> None:
+    twice: dict[str, Any] = {Name("temperature"): 5.0, "temperature": 1.0}
+    assert len(twice) == 2
+    with pytest.raises(TypeError):
+        sl.softmax([1.0, 2.0], **twice)
+    assert sl.softmax([1.0, 2.0], **{Name("temperature"): 5.0})[0] > 0.4
+
+
+def test_names_of_its_own_may_be_anything() -> None:
+    made = _made(lambda x: None)
+    made.__module__, made.__qualname__ = None, 5
+    assert (
+        repr(made)
+        == f"<function {__name__}.test_names_of_its_own_may_be_anything.<locals>.<lambda>>"
+    )
+    made.__dict__ = {}
+    assert repr(made).startswith("<function ")
+
+
+@pytest.mark.parametrize("name", DIRECT)
+def test_inspect_finds_the_signature_without_unwrapping(name: str) -> None:
+    assert inspect.getfullargspec(getattr(sl, name)) == inspect.getfullargspec(_python(name))
+
+
+NESTED = """
+import sys
+import softlane as sl
+
+class Argument:
+    def __float__(self):
+        return float(sl.softmax(1.0, temperature=self))
+    def __index__(self):
+        return int(sl.softmax([1.0], self))
+    def __array__(self, *a, **k):
+        return sl.cross_entropy_hessian_solve([1.0], self, 1.0)
+
+class Itself:
+    __array__ = sl.softmax
+
+calls = {
+    "float": lambda: sl.softmax(1.0, temperature=Argument()),
+    "index": lambda: sl.softmax([1.0], Argument()),
+    "array": lambda: sl.cross_entropy_hessian_solve([1.0], Argument(), 1.0),
+    "no Python frame": lambda: sl.softmax(Itself()),
+    "python": lambda: sl.softmax.__wrapped__(Itself()),
+}
+for _ in range(2):
+    try:
+        calls[sys.argv[1]]()
+    except RecursionError as error:
+        assert "recursion" in str(error)
+    else:
+        raise AssertionError
+assert sl.softmax([2.0]).tolist() == [1.0]
+"""
+
+
+@pytest.mark.parametrize("how", ["float", "index", "array", "no Python frame", "python"])
+def test_calls_within_calls_without_end_are_a_recursion_error(how: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", NESTED, how], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_it_can_be_a_method_and_have_attributes() -> None:

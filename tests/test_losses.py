@@ -366,3 +366,18 @@ def test_curvature_functions_share_the_scale(dtype: np.dtype, reduction: str) ->
     size = np.linalg.norm(wanted, axis=-1, keepdims=True)
     condition = np.linalg.cond(matrix)[:, None]
     assert (np.abs(got - wanted) <= 10 * eps * condition * size).all()
+
+
+@pytest.mark.parametrize("kind", ["labels", "probabilities"])
+def test_a_target_counts_as_it_was_when_the_call_began(x: Array, labels: Array, kind: str) -> None:
+    """Whatever another argument's __array__ does to it. As int8 it would be eight times longer."""
+    target = labels.copy() if kind == "labels" else sl.one_hot(labels, CLASSES, dtype=np.float64)
+    expected = sl.cross_entropy(x, target, sample_weight=np.ones(len(x)))
+
+    class Weight:
+        def __array__(self, *_: Any, **__: Any) -> Array:
+            target.dtype = np.int8 if kind == "labels" else np.int64
+            return np.ones(len(x))
+
+    assert (sl.cross_entropy(x, target, sample_weight=Weight()) == expected).all()
+    assert target.dtype != expected.dtype

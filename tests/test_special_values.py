@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from oracle import entropy_row, log_softmax_row, ulp_error
 
 import softlane as sl
 
@@ -272,3 +273,54 @@ def test_minus_infinity_has_no_curvature(dtype: np.dtype, classes: int) -> None:
     assert product[:, :-1].tobytes() == without.tobytes()
     solution = sl.cross_entropy_hessian_solve(x, v, 0.5)
     np.testing.assert_array_equal(solution[:, -1], 18)
+
+
+# Each twice: a row by itself, and among as many as go together.
+@pytest.mark.parametrize("rows", [1, 40])
+def test_weights_at_the_end_of_the_range_give_no_nan(dtype: np.dtype, rows: int) -> None:
+    p = np.array([[0.2, 0.3, 0.5], [0.1, 0.1, 0.8]])
+    x, labels = np.log(np.tile(p, (rows, 1))).astype(dtype), [0, 1] * rows
+    infinite = dtype == np.float32
+
+    # A weight that does not count does not matter, nor that the sum of all is infinite.
+    one = sl.cross_entropy(x, labels, weight=[1.0, 1.0, 1.0])
+    assert (sl.cross_entropy(x, labels, weight=[1.0, 1.0, 1.7e308]) == one).all()
+    gradient = sl.cross_entropy_grad(x, [0, 0] * rows, weight=[1.0, 1.7e308, 1.7e308])
+    assert np.array_equal(gradient, sl.cross_entropy_grad(x, [0, 0] * rows))
+
+    loss = sl.cross_entropy(x, labels, sample_weight=1e308)
+    with np.errstate(over="ignore"):
+        exact = 1e308 * -np.log(p[[0, 1], [0, 1]])
+    assert exact[1] == np.inf
+    np.testing.assert_allclose(loss[:2], np.inf if infinite else exact, rtol=1e-7)
+    gradient = sl.cross_entropy_grad(x, labels, weight=[1e308] * 3)[:2]
+    exact = (p - np.eye(3)[:2]) * 1e308
+    np.testing.assert_allclose(gradient, np.sign(exact) * np.inf if infinite else exact, rtol=1e-7)
+    diagonal = sl.cross_entropy_hessian_diag(x, labels, sample_weight=1e308)[:2]
+    exact = p * (1 - p) * 1e308
+    np.testing.assert_allclose(diagonal, np.inf if infinite else exact, rtol=1e-7)
+
+
+@pytest.mark.parametrize("rows", [1, 40])
+def test_an_infinite_share_of_the_target_is_an_infinite_loss(dtype: np.dtype, rows: int) -> None:
+    x = np.tile(np.log([[0.2, 0.3, 0.5], [0.1, 0.1, 0.8]]), (rows, 1)).astype(dtype)
+    loss = sl.cross_entropy(x, np.tile([[1, 0, 0], [0, 0, np.inf]], (rows, 1)))
+    assert np.isfinite(loss[::2]).all()
+    assert (loss[1::2] == np.inf).all()
+
+
+@pytest.mark.parametrize("base", [5e-324, 1e-310, 1e-302, 2.0**-500, 2.0**500, 1e307, 1.7e308])
+def test_entropy_to_any_base(dtype: np.dtype, base: float) -> None:
+    got = sl.entropy(np.array([0, 1], dtype), base=base)
+    assert ulp_error(got, entropy_row([0, 1], base=base), dtype) <= 2
+
+
+@pytest.mark.parametrize("rows", [1, 40])
+@pytest.mark.parametrize("steps", [(0, 1, 0), (0, 20, -20), (3, -3, 7)])
+def test_subnormal_logits_over_a_subnormal_temperature(
+    dtype: np.dtype, steps: tuple[int, ...], rows: int
+) -> None:
+    step = float(np.finfo(dtype).smallest_subnormal)
+    x = np.tile(np.array(steps) * step, (rows, 1)).astype(dtype)
+    got = sl.log_softmax(x, temperature=step)[-1]
+    assert (ulp_error(got, log_softmax_row(x[0], step), dtype) <= 2).all()

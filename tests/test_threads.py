@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 import textwrap
@@ -231,3 +232,52 @@ def test_a_child_of_a_child_computes_the_same_bits() -> None:
         """)
     )
     assert child.stdout == "0\n", child.stderr
+
+
+X86_GLIBC = platform.machine() == "x86_64" and platform.libc_ver()[0] == "glibc"
+
+
+@pytest.mark.skipif(not X86_GLIBC, reason="sets the control register through glibc's fenv_t")
+@pytest.mark.parametrize(
+    "control",
+    [0x8040, 0x2000, 0x4000, 0x6000],
+    ids=["subnormals flushed", "downward", "upward", "toward zero"],
+)
+def test_the_calling_thread_s_arithmetic_changes_no_bit(control: int) -> None:
+    """A library built with -ffast-math flushes subnormals in the thread that loads it."""
+    shown = _python(f"""
+        import ctypes
+        import numpy as np
+        import softlane as sl
+
+        libm = ctypes.CDLL("libm.so.6")
+        default, changed = (ctypes.c_uint32 * 8)(), (ctypes.c_uint32 * 8)()
+        libm.fegetenv(default)
+        libm.fegetenv(changed)
+        changed[7] |= {control}
+
+        rng = np.random.default_rng(5)
+        x = rng.standard_normal((40_000, 6)) * 300 - 300
+        y = rng.integers(0, 6, 40_000)
+        calls = (
+            lambda: sl.softmax(x),
+            lambda: sl.log_softmax(x, temperature=0.7),
+            lambda: sl.logsumexp(x, axis=1),
+            lambda: sl.cross_entropy(x, y, reduction="mean"),
+            lambda: sl.cross_entropy_grad(x, y),
+            lambda: sl.softmax(x[0]),
+        )
+        for threads in (1, 2):
+            sl.set_num_threads(threads)
+            for call in calls:
+                expected = call().tobytes()
+                libm.fesetenv(changed)
+                got = call()
+                after = (ctypes.c_uint32 * 8)()
+                libm.fegetenv(after)
+                libm.fesetenv(default)
+                assert got.tobytes() == expected
+                assert after[7] & {control} == {control}
+        print("same")
+    """)
+    assert shown.stdout == "same\n", shown.stderr

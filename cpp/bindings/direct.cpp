@@ -11,6 +11,7 @@
 #include <structmember.h>
 
 #include <cstddef>
+#include <cstdint>
 
 namespace softlane::bindings {
 
@@ -51,9 +52,12 @@ bool bind_arguments(const Direct* f, PyObject* const* given, Py_ssize_t count, P
   for (Py_ssize_t i = 0; i < count; ++i) bound[i] = given[i];
   for (Py_ssize_t i = count; i < f->parameters; ++i) bound[i] = f->defaults[i];
   const Py_ssize_t named = keywords == nullptr ? 0 : PyTuple_GET_SIZE(keywords);
+  static_assert(most_parameters <= 32);
+  std::uint32_t seen = 0;  // a bit a parameter: subclasses of str may come twice
   for (Py_ssize_t k = 0; k < named; ++k) {
     const Py_ssize_t i = place_of(f, PyTuple_GET_ITEM(keywords, k));
-    if (i < count) return false;  // unknown, or given twice
+    if (i < count || (seen >> i & 1) != 0) return false;  // unknown, or given twice
+    seen |= std::uint32_t{1} << i;
     bound[i] = given[count + k];
   }
   for (Py_ssize_t i = count; i < f->parameters; ++i)
@@ -147,11 +151,20 @@ void deallocate(PyObject* self) {
 
 PyObject* attribute(PyObject* self, const char* name) { return PyObject_GetAttrString(self, name); }
 
+// By the Python function's names, for one's own may be anything.
 PyObject* represent(PyObject* self) {
-  const py::object module = py::reinterpret_steal<py::object>(attribute(self, "__module__"));
-  const py::object name = py::reinterpret_steal<py::object>(attribute(self, "__qualname__"));
+  PyObject* const python = direct(self)->python;
+  const py::object module = py::reinterpret_steal<py::object>(attribute(python, "__module__"));
+  const py::object name = py::reinterpret_steal<py::object>(attribute(python, "__qualname__"));
   if (!module || !name) return nullptr;
-  return PyUnicode_FromFormat("<function %U.%U>", module.ptr(), name.ptr());
+  return PyUnicode_FromFormat("<function %S.%S>", module.ptr(), name.ptr());
+}
+
+// inspect.getfullargspec asks for it, and does not look behind __wrapped__.
+PyObject* signature(PyObject* self, void*) {
+  const py::object inspect = py::reinterpret_steal<py::object>(PyImport_ImportModule("inspect"));
+  if (!inspect) return nullptr;
+  return PyObject_CallMethod(inspect.ptr(), "signature", "O", direct(self)->python);
 }
 
 // Pickled, and copied, by name.
@@ -174,6 +187,7 @@ PyMemberDef members[] = {
 
 PyGetSetDef properties[] = {
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr},
+    {"__signature__", signature, nullptr, nullptr, nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
 template <class Function>

@@ -8,9 +8,28 @@
 #include <new>
 #include <utility>
 
+#include "simd/arithmetic.hpp"
+
 namespace softlane::bindings {
 
 namespace py = pybind11;
+
+// Calls within calls of one thread: an argument's __array__ or __float__ may call softlane. Each takes
+// up to 20 KB of the stack, so that Python's own limit of 1000 would come too late.
+class Nesting {
+ public:
+  Nesting() { ++depth(); }
+  ~Nesting() { --depth(); }
+  Nesting(const Nesting&) = delete;
+  Nesting& operator=(const Nesting&) = delete;
+  bool too_deep() const { return depth() > 100; }
+
+ private:
+  static int& depth() {
+    thread_local int calls = 0;
+    return calls;
+  }
+};
 
 template <auto function, class Indices>
 struct Entry;
@@ -21,6 +40,12 @@ struct Entry<function, std::index_sequence<i...>> {
     if (given != static_cast<Py_ssize_t>(sizeof...(i)))
       return PyErr_Format(PyExc_TypeError, "expected %zd positional arguments, got %zd",
                           static_cast<Py_ssize_t>(sizeof...(i)), given);
+    const Nesting nesting;
+    if (nesting.too_deep()) {
+      PyErr_SetString(PyExc_RecursionError, "maximum recursion depth exceeded in softlane");
+      return nullptr;
+    }
+    const DefaultArithmetic arithmetic;
     try {
       return function(py::handle(arguments[i])...).release().ptr();
     } catch (py::error_already_set& error) {

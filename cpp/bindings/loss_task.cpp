@@ -56,6 +56,7 @@ void LossTask::parse_target(py::handle value, TargetRequired required) {
     return;
   }
   target_array_ = as_ndarray(function, "target", value);
+  target_view_ = view_of(target_array_);
   const int type = type_number(target_array_);
   if (is_integer(type)) {
     target_ = Target::labels;
@@ -65,14 +66,18 @@ void LossTask::parse_target(py::handle value, TargetRequired required) {
     const int native = unsigned_labels_ ? static_cast<int>(NumpyApi::NPY_UINT64_)
                                         : static_cast<int>(NumpyApi::NPY_INT64_);
     target_array_ = cast_to(function, target_array_, native);
+    target_view_ = view_of(target_array_);
   } else if (const std::optional<Format> format = format_of(proxy(target_array_)->descr);
              format && is_float(format->element)) {
     target_ = Target::probabilities;
+    probabilities = {target_array_, target_view_, *format};
     // NumPy makes an empty list float64; as labels of no rows it says what it means.
-    if (!is_array(value) && element_count(view_of(target_array_)) == 0 &&
-        proxy(target_array_)->nd < std::max(1, logits.view.ndim)) {
+    if (!is_array(value) && element_count(target_view_) == 0 &&
+        target_view_.ndim < std::max(1, logits.view.ndim)) {
       target_ = Target::labels;
+      probabilities = {};
       target_array_ = cast_to(function, target_array_, NumpyApi::NPY_INT64_);
+      target_view_ = view_of(target_array_);
     }
   } else {
     fail(PyExc_TypeError, function,
@@ -101,7 +106,7 @@ void LossTask::measure() {
 
 void LossTask::check_target_shape() const {
   if (target_ == Target::none) return;
-  const View view = view_of(target_array_);
+  const View& view = target_view_;
   const View& x = logits.view;
   const bool labels = target_ == Target::labels;
   if (labels ? same_shape(view, axes.row_shape, axes.row_dims) : same_shape(view, x.shape, x.ndim))

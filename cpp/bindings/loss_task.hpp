@@ -59,6 +59,7 @@ class LossTask : public Task {
   IgnoreIndex ignore_;
   Target target_ = Target::none;
   py::object target_array_;
+  View target_view_;  // as it was parsed, for what runs in between may reshape the caller's array
   bool unsigned_labels_ = false;
   Array weight_;
   Array sample_weight_;

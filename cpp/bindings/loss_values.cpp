@@ -105,7 +105,7 @@ void LossTask::settle_labels() {
   buffers_.labels = allocate<std::int64_t>(function, axes.rows);
   std::int64_t* const labels = buffers_.labels.get();
   const auto classes = static_cast<std::uint64_t>(axes.classes);
-  const View view = view_of(target_array_);
+  const View& view = target_view_;
   const std::int64_t ignored = ignore_.value;
   // A value whose highest bit is set means another number when the dtype is uint64.
   const bool ignoring =
@@ -175,7 +175,6 @@ void LossTask::settle_labels() {
 }
 
 void LossTask::settle_probabilities() {
-  probabilities = acquire(function, "target", target_array_);
   // As float64, not in logits' dtype: -1e-60 is negative, and would be -0 as float32.
   check_all(function, "target", probabilities, ">= 0 for a class probability",
             [](double p) { return !(p >= 0); });

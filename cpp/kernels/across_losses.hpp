@@ -77,10 +77,10 @@ class LabelledGroups {
     const Wide<double, P> value = Wide<double, P>{d, lost} + log_ratio;
     const W sum = v.total * (W{value.hi} + W{value.lo});
     const P plain = (sum * v.row_scale).value();
-    // -inf at the label
-    const P infinite = v.row_scale * v.total.value() * d;
-    const P finite = select(equal(d - d, zero), plain, infinite);
-    return select(equal(v.total.value(), zero), zero, finite);
+    // Infinite where the label has -inf, or beyond the range: there low parts are NaN.
+    const P rough = v.row_scale * (v.total.value() * (d + log_ratio.hi));
+    const P either = select(equal(rough - rough, zero), plain, rough);
+    return select(equal(v.total.value(), zero), zero, either);
   }
 
   // The Hessian's diagonal at the maximum, as CrossEntropyRow::mend_diagonal.

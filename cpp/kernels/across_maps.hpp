@@ -96,10 +96,14 @@ inline void across_log_softmax(const Call& call, index_t begin, index_t end,
         y.store(k, (slot.x.load(k) - s.highest) + minus);
       }
     } else {
-      const V slope(map.beta_t * 2), slope_low(map.beta_t_lo * 2), half(T(0.5));
-      const V half_max = s.highest * half, lowest(negative_infinity<T>());
+      alignas(64) T share[V::lanes];
+      s.highest.store(share);
+      for (T& v : share) v = difference_share(v);
+      const V part = V::load(share), whole = V(T(1)) / part, part_of_max = s.highest * part;
+      const V slope = V(map.beta_t) * whole, slope_low = V(map.beta_t_lo) * whole;
+      const V lowest(negative_infinity<T>());
       for (index_t k = 0; k < call.classes; ++k) {
-        const V d = (map.sign(slot.x.load(k)) * half - half_max) * V(map.unit);
+        const V d = (map.sign(slot.x.load(k)) * part - part_of_max) * V(map.unit);
         y.store(k, select(equal(d, lowest), lowest, fma(d, slope, fma(d, slope_low, minus))));
       }
     }

@@ -50,6 +50,7 @@ class CrossEntropyRow {
     const Wide<T> w = target_.total();
     if (target_.dense()) {
       if (target_.gap().hi - target_.gap().hi != 0) return scale_ * target_.gap().hi;
+      if (w.hi - w.hi != 0) return scale_ * w.hi * c.log_ratio.hi;
       return scaled_loss(w * wide(c.log_ratio) + target_.gap());
     }
     if (w.hi == 0) return 0;
@@ -100,7 +101,11 @@ class CrossEntropyRow {
     Wide<T> w{v.hi};
     return w + Wide<T>{v.lo};
   }
-  double scaled_loss(Wide<T> v) const { return (v * scale_).value(); }
+  // A product beyond the range is an infinity; its low part would be a NaN.
+  double scaled_loss(Wide<T> v) const {
+    const double plain = v.value() * scale_;
+    return plain - plain != 0 ? plain : (v * scale_).value();
+  }
 };
 
 // e -> c p (1 - p) with p = e / S, rounded once after p. Where c is above 2, p is carried 2^b times as

@@ -136,6 +136,14 @@ void softmax_rows(const Call& call, index_t begin, index_t end, void* memory) no
   each_summary(call, begin, end, summarize, &call.out[0], finish);
 }
 
+// x - max may overflow before 1 / temperature brings it back, if max is large: then it is taken of
+// halves. Subnormal logits have no halves.
+template <class T>
+inline T difference_share(T max) {
+  constexpr T large = static_cast<T>(sizeof(T) == 4 ? 0x1p100 : 0x1p960);
+  return max > large || max < -large ? T(0.5) : T(1);
+}
+
 template <class T>
 void log_softmax_rows(const Call& call, index_t begin, index_t end, void* memory) noexcept {
   using V = Vec<T>;
@@ -147,8 +155,10 @@ void log_softmax_rows(const Call& call, index_t begin, index_t end, void* memory
     if (s.kind != RowKind::regular) return spoil(out, x, call.classes, negative_infinity<T>());
     const T log_ratio = static_cast<T>(RowConstants<T>(s).log_ratio.value());
     const Affine<T>& map = summarize.map();
-    const V max(s.max), half_max(s.max * T(0.5)), minus(-log_ratio);
-    const V slope(map.beta_t * 2), slope_low(map.beta_t_lo * 2), lowest(negative_infinity<T>());
+    const V max(s.max), minus(-log_ratio), lowest(negative_infinity<T>());
+    const T share = difference_share(s.max), whole = 1 / share;
+    const V part_of(share), part_of_max(s.max * share);
+    const V slope(map.beta_t * whole), slope_low(map.beta_t_lo * whole);
     for (index_t k0 = 0; k0 < call.classes; k0 += block_size) {
       const int n = block_length(call.classes, k0);
       const T* a = x.fetch(k0, n, scratch.logits);
@@ -159,9 +169,8 @@ void log_softmax_rows(const Call& call, index_t begin, index_t end, void* memory
           part.store((part.load(a + k) - max) + minus, y + k);
         });
       } else {
-        // Halved, the difference cannot overflow before 1 / temperature brings it back.
         each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
-          const V d = (map.sign(part.load(a + k)) * V(T(0.5)) - half_max) * V(map.unit);
+          const V d = (map.sign(part.load(a + k)) * part_of - part_of_max) * V(map.unit);
           const V v = fma(d, slope, fma(d, slope_low, minus));
           part.store(select(equal(d, lowest), lowest, v), y + k);
         });

@@ -30,9 +30,10 @@ struct Factor {
   Vec<T> hi, lo;
   Factor() = default;
   template <class D>
-  explicit Factor(const Wide<T, D>& c)
-      : hi(narrowed<T>(c.value())),
-        lo(narrowed<T>((c.value() - rounded<T>(c.value())) + c.low())) {}
+  explicit Factor(const Wide<T, D>& c) : hi(narrowed<T>(c.value())) {
+    const D rest = (c.value() - rounded<T>(c.value())) + c.low(), zero(0.0);
+    lo = narrowed<T>(select(equal(rest - rest, zero), rest, zero));  // beyond T's range hi is all
+  }
   // Times a power of two.
   Factor times(Vec<T> power) const {
     Factor f;

@@ -19,6 +19,8 @@ class Target {
     const double eps = call.label_smoothing, classes = static_cast<double>(call.classes);
     keep_ = keep_ + Wide<T>{(1 - keep_.hi) - eps};
     uniform_ = quotient(Wide<T>{eps}, Wide<T>{classes});
+    // Not asked for without smoothing, and it may overflow.
+    if (eps == 0) return;
     if (call.weight != nullptr) {
       for (index_t k = 0; k < call.classes; ++k) weights_ = weights_ + Wide<T>{call.weight[k]};
     } else {
@@ -51,14 +53,18 @@ class Target {
         Lanes<T> low;
         const Lanes<T> c = lanes(t, k0, k, n, low), v = Lanes<T>::load(a + k, n - k);
         for (int j = 0; j < registers; ++j) {
-          const D d = top - v.d[j], product = select(equal(c.d[j], zero), zero, c.d[j] * d);
+          // 0 (-inf) = 0, and an infinite share of nothing is nothing.
+          const D d = top - v.d[j];
+          const D product =
+              select(equal(c.d[j], zero), zero, select(equal(d, zero), zero, c.d[j] * d));
           totals.add(j, c.d[j]);
           gaps.add(j, product);
           if (sizeof(T) == sizeof(double)) {
             const D back = top - d, lost = (back - v.d[j]) + (top - (d + back));
             totals.add_low(j, low.d[j]);
             const D rest = fma(c.d[j], d, zero - product) + fma(low.d[j], d, c.d[j] * lost);
-            gaps.add_low(j, select(equal(c.d[j], zero), zero, rest));
+            const auto counts = equal(rest - rest, zero);  // not where c is 0 or infinite, or d is
+            gaps.add_low(j, select(counts, rest, zero));
           }
         }
       }

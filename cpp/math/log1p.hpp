@@ -41,13 +41,18 @@ inline Wide<double, D> log1p(D u, D u_low) {
   const D sum = base + f;  // k = 0, or |base| > |f|: the error below is exact
   const D low = (f - (sum - base)) - tail;
   const D hi = sum + low;
-  // A ratio of sums does not get to the end of the range; log_of may.
-  const auto beyond = greater(u, D(0x1p1000));
-  return {select(beyond, u, hi), select(beyond, D(0.0), low - (hi - sum))};
+  return {hi, low - (hi - sum)};
 }
 
 // log(x) for x > 0; the low part matters where x is below 1.
 inline Wide<double> log_of(double x) {
+  // At the ends of the range, where 1 / x or log1p's 1 + u would leave it, a power of two goes apart.
+  if (x > 0x1p500 || x < 0x1p-500) {
+    using C = Log1pConstants;
+    const double k = x > 1 ? 600 : -600;
+    return log_of(x * pow2(static_cast<int>(-k))) +
+           (Wide<double>{k * C::ln2_hi} + Wide<double>{k * C::ln2_lo});
+  }
   if (x >= 1) return log1p(x - 1, (x - (x - 1)) - 1);
   const double r = 1 / x;
   const Wide<double> l = log1p(r - 1, fma1(-r, x, 1.0) / x + ((r - (r - 1)) - 1));

@@ -6,6 +6,7 @@
 #include <new>
 
 #include "dispatch/dispatch.hpp"
+#include "simd/arithmetic.hpp"
 
 #ifdef SOFTLANE_OPENMP
 #include <dlfcn.h>
@@ -122,6 +123,7 @@ void run(const Call& call) {
 #endif
   for (int t = 0; t < team; ++t) {
     const index_t begin = cut(rows, team, t), end = cut(rows, team, t + 1);
+    const DefaultArithmetic arithmetic;
     kernel(call, begin, end, memory + static_cast<std::size_t>(t) * bytes);
   }
 }
