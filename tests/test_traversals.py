@@ -300,3 +300,29 @@ def test_a_row_among_others_has_the_bits_of_a_row_alone(isa: str, classes: int, 
     for name in _names(classes):
         for _ in range(DRAWS):
             _check(name, classes, dtype, Draw.of(rng, dtype.itemsize))
+
+
+# Classes on the first axis: rows lie side by side, and are done where they lie (float16 apart).
+SIDE_BY_SIDE = Layout((0, 1, 2), (1, 1, 1), 0, False)
+ROW_BY_ROW = Layout((1, 2, 0), (1, 1, 1), 0, False)
+
+
+@pytest.mark.parametrize("kind", DTYPES)
+@pytest.mark.parametrize("classes", [3, 7, 16, 17, 256, 257, 1000])
+def test_rows_side_by_side_have_the_bits_of_rows_alone(isa: str, classes: int, kind: str) -> None:
+    dtype = np.dtype(kind)
+    for name in _names(classes):
+        for out in (SIDE_BY_SIDE, ROW_BY_ROW):
+            layouts = (SIDE_BY_SIDE, out, SIDE_BY_SIDE)
+            _check(name, classes, dtype, Draw(slice(0, ROWS), (1, ROWS), 0, layouts, "given"))
+
+
+@pytest.mark.parametrize("classes", [16, 257, 1000])
+def test_a_vector_may_lie_otherwise_than_the_logits(isa: str, classes: int) -> None:
+    dtype = np.dtype("float32")
+    inputs = _inputs(classes, dtype)
+    (wanted,) = _alone("hvp", classes, dtype)
+    logits, vector = np.ascontiguousarray(inputs.logits.T), inputs.vector.T
+    for v in (vector, np.repeat(vector, 2, axis=1)[:, ::2], vector.astype(">f4")):
+        got = sl.cross_entropy_hvp(logits, v, axis=0)
+        np.testing.assert_array_equal(_bytes(got.T), _bytes(wanted))

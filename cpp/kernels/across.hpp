@@ -318,8 +318,8 @@ inline Stages<T> stages_of(const Call& call) {
 enum class Keep : std::uint8_t { nothing, panel, output };
 
 // start(slot), then finish(slot) for groups of rows [begin, end) whose maxima, then summaries, are
-// made. `terms` is the output that their exponentials go to, and `also` another that finish() writes,
-// if any. Rows that are no work for groups go to rows_kernel.
+// made. `terms` is the output that their exponentials go to, and `also` another operand that finish()
+// reads or writes, if any. Rows that are no work for groups go to rows_kernel.
 //
 // Several groups at a time take each stage together: one's chain (maximum, base, exponentials, sum,
 // quotient) is 400 cycles long and hides behind the others'.
