@@ -132,6 +132,7 @@ inline Wide<T, Pack<T>> refined_tail(const GroupSlot<T>& slot, int n, const Stag
   }
   GroupSummary<T> small;
   stages.begin(small, rest, n, 0, map);
+  if ((static_cast<unsigned>(greater(small.highest, absent)) & slot.rows()) == 0) return large;
   stages.add(small, rest, {}, n, 0, map);
   const P moved = widened(small.base.exponent) - widened(s.base.exponent), zero(0.0);
   const auto seen = greater(moved, P(-1023.0));
@@ -139,39 +140,98 @@ inline Wide<T, Pack<T>> refined_tail(const GroupSlot<T>& slot, int n, const Stag
   return large + (small.tail + small.top) * factor;
 }
 
+// The logarithms of a call's rows. Where they cancel the tail is refined, at three times the cost of
+// a summary. Of rows of three normal logits every fifth does, one in nearly every group: they are
+// gathered, and refined when they fill a group of their own.
+template <class T>
+class Logarithms {
+ public:
+  using P = Pack<T>;
+  static constexpr int lanes = Vec<T>::lanes;
+
+  Logarithms(const Call& call, void* memory)
+      : call_(call),
+        map_(call.negate, call.temperature),
+        stages_(stages_of<T>(call)),
+        memory_(memory),
+        n_(static_cast<int>(call.classes)) {
+    const int last = call.space.ndim - 1;
+    step_ = last >= 0 ? call.out[0].row_stride[last] : 0;
+    again_.x = in_panel(panel_of<T>(call, memory, 2));
+    again_.second = group_buffer<T>(call, memory);
+    again_.group.count = 0;
+  }
+
+  void write(const GroupSlot<T>& slot) {
+    const GroupSummary<T>& s = slot.summary;
+    const P value = value_of(s, s.tail);
+    write_row_values(call_, slot.group, call_.out[0],
+                     blanked(narrowed<T>(value), s.bad, quiet_nan<T>()));
+    if (call_.out[1].data != nullptr) {  // the sum's sign
+      write_row_values(call_, slot.group, call_.out[1],
+                       blanked(Vec<T>(T(1)), s.bad, quiet_nan<T>()));
+    }
+    const auto close = cancels<T>(widened(s.highest), s.tail, s.sum, value, P(call_.temperature));
+    gather(slot, static_cast<unsigned>(close) & slot.rows() & ~s.bad);
+  }
+
+  // The rows gathered so far.
+  void refine() {
+    int& count = again_.group.count;
+    if (count == 0) return;
+    for (int k = 0; k < n_; ++k) {
+      for (int r = count; r < lanes; ++r) again_.x.at(k)[r] = T(0);
+    }
+    GroupSummary<T>& s = again_.summary;
+    stages_.begin(s, again_.x, n_, again_.rows(), map_);
+    stages_.add(s, again_.x, {}, n_, again_.rows(), map_);
+    alignas(64) T value[lanes];
+    narrowed<T>(value_of(s, refined_tail(again_, n_, stages_, map_))).store(value);
+    for (int r = 0; r < count; ++r) Row<T>{results_[r], 0, call_.out[0].format}.set(0, value[r]);
+    count = 0;
+  }
+
+ private:
+  P value_of(const GroupSummary<T>& s, const Wide<T, P>& tail) const {
+    const P temperature(call_.temperature);
+    const Wide<double, P> l = log1p_ratio<P>(tail, s.top);
+    const P v = fma1(temperature, l.hi, fma1(temperature, l.lo, widened(s.highest)));
+    return call_.negate ? -v : v;
+  }
+
+  void gather(const GroupSlot<T>& slot, unsigned rows) {
+    for (; rows != 0; rows &= rows - 1) {
+      const int r = first_set(rows);
+      if (n_ > most_panel_classes) {
+        const index_t row = slot.group.first.row() + r;
+        logsumexp_rows<T>(call_, row, row + 1, memory_);
+        continue;
+      }
+      int& count = again_.group.count;
+      for (int k = 0; k < n_; ++k) again_.x.at(k)[count] = slot.x.at(k)[r];
+      results_[count] = slot.group.first.locate(call_.out[0]) + r * step_;
+      if (++count == lanes) refine();
+    }
+  }
+
+  const Call& call_;
+  Affine<T> map_;
+  Stages<T> stages_;
+  void* memory_;
+  int n_;
+  index_t step_;
+  GroupSlot<T> again_;
+  char* results_[lanes];
+};
+
 template <class T>
 inline void across_logsumexp(const Call& call, index_t begin, index_t end, void* memory) noexcept {
   if (!suits_groups<T>(call)) return logsumexp_rows<T>(call, begin, end, memory);
-  using P = Pack<T>;
-  const P temperature(call.temperature);
-  const Affine<T> map(call.negate, call.temperature);
-  const Stages<T> stages = stages_of<T>(call);
-  const int n = static_cast<int>(call.classes);
-  const auto finish = [&](const GroupSlot<T>& slot) {
-    const GroupSummary<T>& s = slot.summary;
-    const auto value_of = [&](const Wide<T, P>& tail) {
-      const Wide<double, P> l = log1p_ratio<P>(tail, s.top);
-      const P v = fma1(temperature, l.hi, fma1(temperature, l.lo, widened(s.highest)));
-      return call.negate ? -v : v;
-    };
-    P value = value_of(s.tail);
-    const auto close = cancels<T>(widened(s.highest), s.tail, s.sum, value, temperature);
-    const unsigned again = static_cast<unsigned>(close) & slot.rows() & ~s.bad;
-    const bool here = n <= most_panel_classes;
-    if (again != 0 && here)
-      value = select(close, value_of(refined_tail(slot, n, stages, map)), value);
-    write_row_values(call, slot.group, call.out[0],
-                     blanked(narrowed<T>(value), s.bad, quiet_nan<T>()));
-    if (call.out[1].data != nullptr)  // the sum's sign
-      write_row_values(call, slot.group, call.out[1], blanked(Vec<T>(T(1)), s.bad, quiet_nan<T>()));
-    for (unsigned rows = here ? 0 : again; rows != 0; rows &= rows - 1) {
-      const index_t row = slot.group.first.row() + first_set(rows);
-      logsumexp_rows<T>(call, row, row + 1, memory);
-    }
-  };
+  Logarithms<T> logarithms(call, memory);
   each_group<T>(
-      call, begin, end, memory, Keep::nothing, nullptr, {}, [](GroupSlot<T>&) {}, finish,
-      logsumexp_rows<T>);
+      call, begin, end, memory, Keep::nothing, nullptr, {}, [](GroupSlot<T>&) {},
+      [&](const GroupSlot<T>& slot) { logarithms.write(slot); }, logsumexp_rows<T>);
+  logarithms.refine();
 }
 
 }  // namespace SOFTLANE_ISA
