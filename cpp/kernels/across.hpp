@@ -109,8 +109,8 @@ inline Stages<T> stages_of(const Call& call) {
 // Where a group's exponentials go.
 enum class Keep : std::uint8_t { nothing, panel, output };
 
-// start(slot), then finish(slot) for groups of rows [begin, end) whose maxima, then summaries, are
-// made. `terms` is the output that their exponentials go to, and `also` another operand that finish()
+// start(slot), then finish(slot) or finish(slots, count), for groups of rows [begin, end) whose
+// maxima, then summaries, are made. `terms` is the output that their exponentials go to, and `also` another operand that finish()
 // reads or writes, if any. Rows that are no work for groups go to rows_kernel.
 //
 // Several groups at a time take each stage together: one's chain (maximum, base, exponentials, sum,
@@ -166,11 +166,12 @@ inline void each_group(const Call& call, index_t begin, index_t end, void* memor
       GroupSlot<T>& s = slots[i];
       stages.add(s.summary, s.x, s.e, n, s.rows(), affine);
     }
-    for (int i = 0; i < used; ++i) {
-      GroupSlot<T>& s = slots[i];
-      finish(s);
-      if (out) out.write(s.group, s.e, buffer);
+    if constexpr (std::is_invocable_v<Finish, GroupSlot<T>*, int>) {
+      finish(slots, used);
+    } else {
+      for (int i = 0; i < used; ++i) finish(slots[i]);
     }
+    for (int i = 0; i < used && out; ++i) out.write(slots[i].group, slots[i].e, buffer);
   }
 }
 

@@ -162,17 +162,12 @@ class Logarithms {
     again_.group.count = 0;
   }
 
-  void write(const GroupSlot<T>& slot) {
-    const GroupSummary<T>& s = slot.summary;
-    const P value = value_of(s, s.tail);
-    write_row_values(call_, slot.group, call_.out[0],
-                     blanked(narrowed<T>(value), s.bad, quiet_nan<T>()));
-    if (call_.out[1].data != nullptr) {  // the sum's sign
-      write_row_values(call_, slot.group, call_.out[1],
-                       blanked(Vec<T>(T(1)), s.bad, quiet_nan<T>()));
-    }
-    const auto close = cancels<T>(widened(s.highest), s.tail, s.sum, value, P(call_.temperature));
-    gather(slot, static_cast<unsigned>(close) & slot.rows() & ~s.bad);
+  // Every group's logarithms, and only then the rows to do again: to branch on each group's would be to
+  // wait for it.
+  void write(const GroupSlot<T>* slots, int used) {
+    unsigned again[most_batch];
+    for (int i = 0; i < used; ++i) again[i] = write(slots[i]);
+    for (int i = 0; i < used; ++i) gather(slots[i], again[i]);
   }
 
   // The rows gathered so far.
@@ -197,6 +192,20 @@ class Logarithms {
     const Wide<double, P> l = log1p_ratio<P>(tail, s.top);
     const P v = fma1(temperature, l.hi, fma1(temperature, l.lo, widened(s.highest)));
     return call_.negate ? -v : v;
+  }
+
+  // The rows to do again.
+  unsigned write(const GroupSlot<T>& slot) const {
+    const GroupSummary<T>& s = slot.summary;
+    const P value = value_of(s, s.tail);
+    write_row_values(call_, slot.group, call_.out[0],
+                     blanked(narrowed<T>(value), s.bad, quiet_nan<T>()));
+    if (call_.out[1].data != nullptr) {  // the sum's sign
+      write_row_values(call_, slot.group, call_.out[1],
+                       blanked(Vec<T>(T(1)), s.bad, quiet_nan<T>()));
+    }
+    const auto close = cancels<T>(widened(s.highest), s.tail, s.sum, value, P(call_.temperature));
+    return static_cast<unsigned>(close) & slot.rows() & ~s.bad;
   }
 
   void gather(const GroupSlot<T>& slot, unsigned rows) {
@@ -230,7 +239,8 @@ inline void across_logsumexp(const Call& call, index_t begin, index_t end, void*
   Logarithms<T> logarithms(call, memory);
   each_group<T>(
       call, begin, end, memory, Keep::nothing, nullptr, {}, [](GroupSlot<T>&) {},
-      [&](const GroupSlot<T>& slot) { logarithms.write(slot); }, logsumexp_rows<T>);
+      [&](const GroupSlot<T>* slots, int used) { logarithms.write(slots, used); },
+      logsumexp_rows<T>);
   logarithms.refine();
 }
 
