@@ -109,6 +109,14 @@ inline Stages<T> stages_of(const Call& call) {
 // Where a group's exponentials go.
 enum class Keep : std::uint8_t { nothing, panel, output };
 
+// From one group of W rows to the next, of those that are left: W, or less where the next one then has
+// W rows of its own, and none over, or begins a line of memory. Rows that two groups share are done
+// twice, to the same bits.
+inline index_t step_to_next(index_t left, index_t W, index_t to_line) {
+  if (left > W && left < 2 * W) return left - W;
+  return to_line != 0 && left >= 16 * W ? to_line : W;
+}
+
 // start(slot), then finish(slot) or finish(slots, count), for groups of rows [begin, end) whose
 // maxima, then summaries, are made. `terms` is the output that their exponentials go to, and `also` another operand that finish()
 // reads or writes, if any. Rows that are no work for groups go to rows_kernel.
@@ -138,16 +146,23 @@ inline void each_group(const Call& call, index_t begin, index_t end, void* memor
   RowCursor cursor(call.space, begin);
   while (cursor.row() < end) {
     int used = 0;
-    while (used < batch && cursor.row() < end) {
-      index_t count = cursor.run();
-      if (count > end - cursor.row()) count = end - cursor.row();
-      if (count > W) count = W;
-      const index_t first = cursor.row();
+    // Two groups that share rows do not share a batch: the first one's results would take the place of
+    // the other's exponentials.
+    bool overlaps = false;
+    while (used < batch && cursor.row() < end && !overlaps) {
+      index_t left = cursor.run();
+      if (left > end - cursor.row()) left = end - cursor.row();
+      const index_t count = left < W ? left : W, first = cursor.row();
       GroupSlot<T>& s = slots[used];
       s.group = {cursor, static_cast<int>(count), count == W};
-      cursor.advance(count);
-      bool fits = paneled || (logits.direct(s.group) && (!out || out.direct(s.group)) &&
-                              (!also || also.direct(s.group)));
+      const bool direct = logits.direct(s.group) && (!out || out.direct(s.group)) &&
+                          (!also || also.direct(s.group));
+      const Carrier<T>& written = out ? out : also ? also : logits;
+      const index_t step =
+          direct && !call.in_place ? step_to_next(left, W, written.rows_to_line(s.group)) : count;
+      cursor.advance(step);
+      overlaps = step < count;
+      bool fits = paneled || direct;
       if (fits) {
         s.x = logits.read(s.group, s.first, buffer);
         s.e = out                   ? out.open(s.group, s.first)
