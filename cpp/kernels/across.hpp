@@ -118,8 +118,9 @@ inline index_t step_to_next(index_t left, index_t W, index_t to_line) {
 }
 
 // start(slot), then finish(slot) or finish(slots, count), for groups of rows [begin, end) whose
-// maxima, then summaries, are made. `terms` is the output that their exponentials go to, and `also` another operand that finish()
-// reads or writes, if any. Rows that are no work for groups go to rows_kernel.
+// maxima, then summaries, are made. `terms` is the output that their exponentials go to, and `also`
+// another operand that finish() reads or writes, if any. Rows that are no work for groups go to
+// rows_kernel.
 //
 // Several groups at a time take each stage together: one's chain (maximum, base, exponentials, sum,
 // quotient) is 400 cycles long and hides behind the others'.

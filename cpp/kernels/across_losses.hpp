@@ -29,11 +29,12 @@ class LabelledGroups {
   void start(Slot& slot) const {
     if (call_.labels == nullptr) return;
     const std::int64_t* const labels = call_.labels + slot.group.first.row();
-    for (int r = 0; r < lanes; ++r) {
-      const index_t y = r < slot.group.count ? labels[r] : 0;
-      slot.label_logit[r] = r < slot.group.count ? slot.logit(r, y) : T(0);
-      slot.label_rank[r] = ranks<T>.of[y];
+    const int count = slot.group.count;
+    for (int r = 0; r < count; ++r) {
+      slot.label_logit[r] = slot.logit(r, labels[r]);
+      slot.label_rank[r] = ranks<T>.of[labels[r]];
     }
+    for (int r = count; r < lanes; ++r) slot.label_logit[r] = slot.label_rank[r] = T(0);
   }
 
   // The numbers of a group's rows.
