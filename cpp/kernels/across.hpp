@@ -106,8 +106,9 @@ inline Stages<T> stages_of(const Call& call) {
                                                : make_stages<0, T, Affine<T>>();
 }
 
-// Where a group's exponentials go.
-enum class Keep : std::uint8_t { nothing, panel, output };
+// Where a group's exponentials go: a panel may take the logits' place, or lie apart from them where
+// there are panels.
+enum class Keep : std::uint8_t { nothing, panel, apart, output };
 
 // From one group of W rows to the next, of those that are left: W, or less where the next one then has
 // W rows of its own, and none over, or begins a line of memory. Rows that two groups share are done
@@ -166,9 +167,10 @@ inline void each_group(const Call& call, index_t begin, index_t end, void* memor
       bool fits = paneled || direct;
       if (fits) {
         s.x = logits.read(s.group, s.first, buffer);
-        s.e = out                   ? out.open(s.group, s.first)
-              : keep == Keep::panel ? in_panel(s.first)
-                                    : Columns<T>{};
+        s.e = out                              ? out.open(s.group, s.first)
+              : keep == Keep::panel            ? in_panel(s.first)
+              : keep == Keep::apart && paneled ? in_panel(s.second)
+                                               : Columns<T>{};
         fits = stages.begin(s.summary, s.x, n, s.rows(), affine);
       }
       if (fits) {

@@ -139,7 +139,7 @@ inline void across_logsumexp(const Call& call, index_t begin, index_t end, void*
   logarithms.refine();
 }
 
-// As summarize_block<Gap::sum>, from the logits once more.
+// As summarize_block<Gap::sum>; exponentials that were not kept are made once more.
 template <class T, class Map>
 inline Wide<T, Pack<T>> tail_gap(const GroupSlot<T>& slot, int n, const Map& map) {
   using V = Vec<T>;
@@ -152,7 +152,11 @@ inline Wide<T, Pack<T>> tail_gap(const GroupSlot<T>& slot, int n, const Map& map
     const int count = n - k0 < 4 ? n - k0 : 4;
     V x[4], t[4];
     for (int i = 0; i < count; ++i) t[i] = x[i] = map.sign(slot.x.load(k0 + i));
-    s.exp_from_base_of(count, t, map);
+    if (slot.e) {
+      for (int i = 0; i < count; ++i) t[i] = slot.e.load(k0 + i);
+    } else {
+      s.exp_from_base_of(count, t, map);
+    }
     for (int i = 0; i < count; ++i) {
       const int l = (k0 + i) % 16;
       const P e = widened(t[i]), z = widened(max(s.base.floor, map.argument(x[i])));
@@ -187,7 +191,7 @@ void entropy(const Call& call, index_t begin, index_t end, void* memory) noexcep
                      blanked(narrowed<T>(value), s.bad, quiet_nan<T>()));
   };
   each_group<T>(
-      call, begin, end, memory, Keep::nothing, nullptr, {}, [](GroupSlot<T>&) {}, finish,
+      call, begin, end, memory, Keep::apart, nullptr, {}, [](GroupSlot<T>&) {}, finish,
       entropy_rows<T>);
 }
 
