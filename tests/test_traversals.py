@@ -300,3 +300,70 @@ def test_a_row_among_others_has_the_bits_of_a_row_alone(isa: str, classes: int, 
     for name in _names(classes):
         for _ in range(DRAWS):
             _check(name, classes, dtype, Draw.of(rng, dtype.itemsize))
+
+
+# Classes on the first axis: rows lie side by side, and are done where they lie (float16 apart).
+SIDE_BY_SIDE = Layout((0, 1, 2), (1, 1, 1), 0, False)
+ROW_BY_ROW = Layout((1, 2, 0), (1, 1, 1), 0, False)
+
+
+@pytest.mark.parametrize("kind", DTYPES)
+@pytest.mark.parametrize("classes", [3, 7, 16, 17, 256, 257, 1000])
+def test_rows_side_by_side_have_the_bits_of_rows_alone(isa: str, classes: int, kind: str) -> None:
+    dtype = np.dtype(kind)
+    for name in _names(classes):
+        for out in (SIDE_BY_SIDE, ROW_BY_ROW):
+            layouts = (SIDE_BY_SIDE, out, SIDE_BY_SIDE)
+            _check(name, classes, dtype, Draw(slice(0, ROWS), (1, ROWS), 0, layouts, "given"))
+
+
+MANY = 523  # some rows over in groups of 4, 8 and 16, and enough to begin at a line of memory
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+@pytest.mark.parametrize("classes", [3, 10, 37])
+def test_groups_that_share_rows_have_the_bits_of_rows_alone(
+    isa: str, classes: int, kind: str
+) -> None:
+    dtype = np.dtype(kind)
+    rng = np.random.default_rng(classes)
+    chosen = rng.integers(0, UNFIT, MANY)
+    chosen[::100] = UNFIT + 1
+    solid = _inputs(classes, dtype).relaid(lambda a: a[chosen]).per_row(lambda a: a[chosen])
+
+    def side_by_side(rows: Array, offset: int) -> Array:
+        """Classes a whole number of lines apart, the first one `offset` bytes into a line."""
+        pitch = 1024 * dtype.itemsize
+        memory = np.full(64 + (classes + 1) * pitch, 0xFF, np.uint8)
+        begin = -memory.ctypes.data % 64 + offset
+        view = np.ndarray(rows.T.shape, dtype, memory, begin, (pitch, dtype.itemsize))
+        view[...] = rows.T
+        return view
+
+    for name in _names(classes):
+        wanted = tuple(result[chosen] for result in _alone(name, classes, dtype))
+        for offset, in_place in ((0, False), (dtype.itemsize, False), (16, False), (16, True)):
+            inputs = solid.relaid(lambda a, by=offset: side_by_side(a, by))  # type: ignore[misc]
+            outs = tuple(
+                side_by_side(np.zeros_like(r), offset) if r.ndim == 2 else np.zeros_like(r)
+                for r in wanted
+            )
+            if in_place:
+                if len(outs) > 1 or outs[0].ndim != 2:
+                    continue
+                outs = (inputs.finite if _reads_finite(name) else inputs.logits,)
+            got = CHOSEN[name](inputs, axis=0, out=outs if len(outs) > 1 else outs[0])
+            for result, alone in zip(got, wanted, strict=True):
+                rows = result.T if result.ndim == 2 else result
+                np.testing.assert_array_equal(_bytes(rows), _bytes(alone), f"{name} {offset}")
+
+
+@pytest.mark.parametrize("classes", [16, 257, 1000])
+def test_a_vector_may_lie_otherwise_than_the_logits(isa: str, classes: int) -> None:
+    dtype = np.dtype("float32")
+    inputs = _inputs(classes, dtype)
+    (wanted,) = _alone("hvp", classes, dtype)
+    logits, vector = np.ascontiguousarray(inputs.logits.T), inputs.vector.T
+    for v in (vector, np.repeat(vector, 2, axis=1)[:, ::2], vector.astype(">f4")):
+        got = sl.cross_entropy_hvp(logits, v, axis=0)
+        np.testing.assert_array_equal(_bytes(got.T), _bytes(wanted))

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "kernels/across_losses.hpp"
+#include "kernels/across_reductions.hpp"
 
 namespace softlane {
 namespace SOFTLANE_ISA {

@@ -29,11 +29,12 @@ class LabelledGroups {
   void start(Slot& slot) const {
     if (call_.labels == nullptr) return;
     const std::int64_t* const labels = call_.labels + slot.group.first.row();
-    for (int r = 0; r < lanes; ++r) {
-      const index_t y = r < slot.group.count ? labels[r] : 0;
-      slot.label_logit[r] = r < slot.group.count ? slot.logit(r, y) : T(0);
-      slot.label_rank[r] = ranks<T>.of[y];
+    const int count = slot.group.count;
+    for (int r = 0; r < count; ++r) {
+      slot.label_logit[r] = slot.logit(r, labels[r]);
+      slot.label_rank[r] = ranks<T>.of[labels[r]];
     }
+    for (int r = count; r < lanes; ++r) slot.label_logit[r] = slot.label_rank[r] = T(0);
   }
 
   // The numbers of a group's rows.
@@ -223,58 +224,53 @@ void cross_entropy_hessian(const Call& call, index_t begin, index_t end, void* m
       [&](GroupSlot<T>& slot) { labelled.start(slot); }, finish, cross_entropy_hessian_rows<T>);
 }
 
+// Row r's element of the class that its maximum is taken from.
+template <class T>
+inline Vec<T> at_maximum(const Columns<T>& v, int n, Vec<T> where) {
+  if (n <= 16) {
+    Vec<T> a = v.load(0);
+    for (int k = 1; k < n; ++k) a = select(equal(where, Vec<T>(ranks<T>.of[k])), v.load(k), a);
+    return a;
+  }
+  alignas(64) T rank[Vec<T>::lanes], a[Vec<T>::lanes];
+  where.store(rank);
+  for (int r = 0; r < Vec<T>::lanes; ++r) {
+    const int place = -static_cast<int>(rank[r]);
+    a[r] = v.at(place / 64 + place % 64 * 16)[r];
+  }
+  return Vec<T>::load(a);
+}
+
 // As cross_entropy_hvp_rows.
 template <class T>
 void cross_entropy_hvp(const Call& call, index_t begin, index_t end, void* memory) noexcept {
-  if (!LabelledGroups<T>::suit(call) || call.classes > most_panel_classes)
-    return cross_entropy_hvp_rows<T>(call, begin, end, memory);
+  if (!LabelledGroups<T>::suit(call)) return cross_entropy_hvp_rows<T>(call, begin, end, memory);
   using V = Vec<T>;
   using P = Pack<T>;
   using W = Wide<T, P>;
-  constexpr int lanes = V::lanes;
   constexpr int boost = sizeof(T) == 4 ? 24 : 54;
   const V small(static_cast<T>(sizeof(T) == 4 ? 0x1p-70 : 0x1p-900));
   const LabelledGroups<T> labelled(call);
   const Carrier<T> vector(call, call.vector);
   T* const buffer = group_buffer<T>(call, memory);
-  const int n = static_cast<int>(call.classes);
+  const int n = static_cast<int>(call.classes), lanes = n < 16 ? n : 16;
   const auto finish = [&](const GroupSlot<T>& slot) {
     const GroupSummary<T>& s = slot.summary;
     const Columns<T> v = vector.read(slot.group, slot.second, buffer), e = slot.e;
     const auto numbers = labelled.numbers(slot);
     const Normalizer<T, P> scaled(s.sum, numbers.curvature * P(pow2(boost)));
-    alignas(64) T rank[lanes], at_top[lanes];
-    s.where.store(rank);
-    for (int r = 0; r < lanes; ++r) {
-      const int place = -static_cast<int>(rank[r]);
-      at_top[r] = v.at(place / 64 + place % 64 * 16)[r];
-    }
-    const V origin = V::load(at_top), less(static_cast<T>(pow2(-boost)));
+    const V origin = at_maximum(v, n, s.where), less(static_cast<T>(pow2(-boost)));
     const P reciprocal = quotient(W{P(pow2(boost))}, s.sum).value(), zero(0.0);
-    // LaneSum, over the classes.
+    const auto term = [&](int k) __attribute__((always_inline)) {
+      return widened(e.load(k)) * reciprocal * widened(v.load(k) - origin);
+    };
     P hi[16], lo[16];
-    for (int l = 0; l < 16; ++l) hi[l] = lo[l] = zero;
-    for (int k = 0; k < n; ++k) {
-      const P term = widened(e.load(k)) * reciprocal * widened(v.load(k) - origin);
-      P& sum = hi[k % 16];
-      const P next = sum + term;
-      if (sizeof(T) == sizeof(double)) {
-        const P back = next - sum;
-        lo[k % 16] = lo[k % 16] + ((sum - (next - back)) + (term - back));
-      }
-      sum = next;
+    for (int l = 0; l < lanes; ++l) {  // of +0 and a term nothing is lost
+      hi[l] = zero + term(l);
+      lo[l] = zero;
     }
-    W lane[16];
-    P plain = zero;
-    for (int l = 0; l < 16; ++l) {
-      lane[l] = W{hi[l]} + W{lo[l]};
-      plain = plain + hi[l];
-    }
-    for (int h = 8; h >= 1; h /= 2) {
-      for (int l = 0; l < h; ++l) lane[l] = lane[l] + lane[l + h];
-    }
-    const W total = W::choose(equal(plain - plain, zero), lane[0], W{plain});
-    const W mean = total * P(pow2(-boost));
+    for (int k = 16; k < n; ++k) add_to_lane<T>(hi[k % 16], lo[k % 16], term(k));
+    const W mean = lanes_total<T>(hi, lo, lanes) * P(pow2(-boost));
     const V rounded_mean = narrowed<T>(mean.value());
     const V own = narrowed<T>(-(numbers.curvature * quotient(s.top, s.sum) * mean).value());
     for (int k = 0; k < n; ++k) {
@@ -287,7 +283,7 @@ void cross_entropy_hvp(const Call& call, index_t begin, index_t end, void* memor
     labelled.blank(slot, numbers, e);
   };
   each_group<T>(
-      call, begin, end, memory, Keep::output, &call.out[0], {},
+      call, begin, end, memory, Keep::output, &call.out[0], vector,
       [&](GroupSlot<T>& slot) { labelled.start(slot); }, finish, cross_entropy_hvp_rows<T>);
 }
 

@@ -1,4 +1,4 @@
-// softmax, log_softmax and logsumexp with rows across lanes.
+// softmax and log_softmax with rows across lanes.
 #pragma once
 
 #include "kernels/across.hpp"
@@ -113,69 +113,6 @@ inline void across_log_softmax(const Call& call, index_t begin, index_t end,
   each_group<T>(
       call, begin, end, memory, Keep::nothing, nullptr, out, [](GroupSlot<T>&) {}, finish,
       log_softmax_rows<T>);
-}
-
-// As Summarizer::refined_tail; the rows' small terms go through the slot's second panel.
-template <class T>
-inline Wide<T, Pack<T>> refined_tail(const GroupSlot<T>& slot, int n, const Stages<T>& stages,
-                                     const Affine<T>& map) {
-  using V = Vec<T>;
-  using P = Pack<T>;
-  using W = Wide<T, P>;
-  const GroupSummary<T>& s = slot.summary;
-  const V share = narrowed<T>(s.tail.value() * P(0x1p-6)), absent(negative_infinity<T>());
-  const Columns<T> rest = in_panel(slot.second);
-  W large{P(0.0)};
-  for (int k = 0; k < n; ++k) {
-    const V a = map.sign(slot.x.load(k)), e = exp_from_base(a, map, s.base);
-    const V others = select(equal(s.where, V(ranks<T>.of[k])), absent, a);
-    const V counted = select(greater(e, share), others, absent);
-    rest.store(k, map.sign(select(greater(e, share), absent, others)));
-    const W sum = large + exp_wide(counted, map, s.base);
-    large = W::choose(greater(widened(counted), P(-__builtin_inf())), sum, large);
-  }
-  GroupSummary<T> small;
-  stages.begin(small, rest, n, 0, map);
-  stages.add(small, rest, {}, n, 0, map);
-  const P moved = widened(small.base.exponent) - widened(s.base.exponent), zero(0.0);
-  const auto seen = greater(moved, P(-1023.0));
-  const P factor = select(seen, power_of_two(select(seen, moved, zero)), zero);
-  return large + (small.tail + small.top) * factor;
-}
-
-template <class T>
-inline void across_logsumexp(const Call& call, index_t begin, index_t end, void* memory) noexcept {
-  if (!suits_groups<T>(call)) return logsumexp_rows<T>(call, begin, end, memory);
-  using P = Pack<T>;
-  const P temperature(call.temperature);
-  const Affine<T> map(call.negate, call.temperature);
-  const Stages<T> stages = stages_of<T>(call);
-  const int n = static_cast<int>(call.classes);
-  const auto finish = [&](const GroupSlot<T>& slot) {
-    const GroupSummary<T>& s = slot.summary;
-    const auto value_of = [&](const Wide<T, P>& tail) {
-      const Wide<double, P> l = log1p_ratio<P>(tail, s.top);
-      const P v = fma1(temperature, l.hi, fma1(temperature, l.lo, widened(s.highest)));
-      return call.negate ? -v : v;
-    };
-    P value = value_of(s.tail);
-    const auto close = cancels<T>(widened(s.highest), s.tail, s.sum, value, temperature);
-    const unsigned again = static_cast<unsigned>(close) & slot.rows() & ~s.bad;
-    const bool here = n <= most_panel_classes;
-    if (again != 0 && here)
-      value = select(close, value_of(refined_tail(slot, n, stages, map)), value);
-    write_row_values(call, slot.group, call.out[0],
-                     blanked(narrowed<T>(value), s.bad, quiet_nan<T>()));
-    if (call.out[1].data != nullptr)  // the sum's sign
-      write_row_values(call, slot.group, call.out[1], blanked(Vec<T>(T(1)), s.bad, quiet_nan<T>()));
-    for (unsigned rows = here ? 0 : again; rows != 0; rows &= rows - 1) {
-      const index_t row = slot.group.first.row() + first_set(rows);
-      logsumexp_rows<T>(call, row, row + 1, memory);
-    }
-  };
-  each_group<T>(
-      call, begin, end, memory, Keep::nothing, nullptr, {}, [](GroupSlot<T>&) {}, finish,
-      logsumexp_rows<T>);
 }
 
 }  // namespace SOFTLANE_ISA

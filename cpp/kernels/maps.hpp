@@ -229,12 +229,17 @@ void logsumexp_rows(const Call& call, index_t begin, index_t end, void* memory) 
   each_summary(call, begin, end, summarize, nullptr, finish);
 }
 
+// What one is in the units of the entropy.
+inline Wide<double> entropy_unit(const Call& call) {
+  return call.entropy_base > 0 ? log_of(call.entropy_base) : Wide<double>{1.0};
+}
+
 // log S - (sum of p_k log e_k) with both taken from the maximum: two terms of one sign.
 template <class T>
-void entropy(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+void entropy_rows(const Call& call, index_t begin, index_t end, void* memory) noexcept {
   const Scratch<T> scratch(memory, call.classes);
   Summarizer<Gap::sum, T> summarize(call, scratch, Terms::scratch);
-  const Wide<double> unit = call.entropy_base > 0 ? log_of(call.entropy_base) : Wide<double>{1.0};
+  const Wide<double> unit = entropy_unit(call);
   const auto finish = [&](const RowCursor& cursor, const Row<T>& x, const Row<T>&,
                           const RowSummary<T>& s) {
     double value = static_cast<double>(quiet_nan<T>());

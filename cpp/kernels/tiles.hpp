@@ -155,6 +155,15 @@ class Carrier {
   // Do the kernels work on the group where it lies?
   bool direct(const RowGroup<T>& group) const { return columns_ && native_ && group.straight; }
 
+  // Rows to the first whose vectors cross no line of memory, if that is not the group's first.
+  int rows_to_line(const RowGroup<T>& group) const {
+    constexpr index_t line = W * size;
+    if (stream_->class_stride % line != 0) return 0;
+    const auto at = reinterpret_cast<std::uintptr_t>(group.first.locate(*stream_));
+    const auto past = static_cast<index_t>(at % line);
+    return static_cast<int>((line - past) / size) % W;
+  }
+
   // The group's elements: where they lie, or in the panel. `buffer` holds W rows.
   Columns<T> read(const RowGroup<T>& group, T* panel, T* buffer) const {
     if (direct(group)) return {group.first.locate(*stream_), stream_->class_stride};

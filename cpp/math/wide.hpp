@@ -209,9 +209,35 @@ struct Wide<double, D> {
   }
 };
 
-// A row's running sum in 16 lanes, for the sums that are not on the fast path. Element k belongs to
-// lane k mod 16; lanes accumulate in order of k and are added by halving. float64 rows compensate
-// every addition (Neumaier's variant of Kahan's sum, by Knuth's two-sum).
+// The sums that are not on the fast path run in 16 lanes: element k belongs to lane k mod 16, lanes
+// accumulate from +0 in order of k and are added by halving. float64 rows (T) compensate every
+// addition (Neumaier's variant of Kahan's sum, by Knuth's two-sum).
+template <class T, class D>
+SOFTLANE_INLINE void add_to_lane(D& hi, D& lo, D v) {
+  const D s = hi + v;
+  if (sizeof(T) == sizeof(double)) {
+    const D bb = s - hi;
+    lo = lo + ((hi - (s - bb)) + (v - bb));
+  }
+  hi = s;
+}
+// The sum of the first `lanes` of 16: those beyond hold nothing.
+template <class T, class D>
+SOFTLANE_INLINE Wide<T, D> lanes_total(const D* hi, const D* lo, int lanes) {
+  Wide<T, D> lane[16];
+  D plain(0.0);
+  for (int l = 0; l < lanes; ++l) {
+    lane[l] = Wide<T, D>{hi[l]} + Wide<T, D>{lo[l]};
+    plain = plain + hi[l];
+  }
+  for (int h = 8; h >= 1; h /= 2) {
+    for (int l = 0; l < h && l + h < lanes; ++l) lane[l] = lane[l] + lane[l + h];
+  }
+  // An infinite term (a loss of +inf) is the sum; its rounding error would be a NaN.
+  return Wide<T, D>::choose(equal(plain - plain, D(0.0)), lane[0], Wide<T, D>{plain});
+}
+
+// Such a sum over one row.
 template <class T>
 class LaneSum {
  public:
@@ -220,14 +246,7 @@ class LaneSum {
   LaneSum() {
     for (int j = 0; j < registers; ++j) hi_[j] = lo_[j] = Vec<double>(0.0);
   }
-  void add(int j, Vec<double> v) {
-    const Vec<double> s = hi_[j] + v;
-    if (sizeof(T) == sizeof(double)) {
-      const Vec<double> bb = s - hi_[j];
-      lo_[j] = lo_[j] + ((hi_[j] - (s - bb)) + (v - bb));
-    }
-    hi_[j] = s;
-  }
+  void add(int j, Vec<double> v) { add_to_lane<T>(hi_[j], lo_[j], v); }
   void add_low(int j, Vec<double> v) { lo_[j] = lo_[j] + v; }
   Wide<T> total() const {
     alignas(64) double hi[16], lo[16];
@@ -235,26 +254,10 @@ class LaneSum {
       hi_[j].store(hi + j * Vec<double>::lanes);
       lo_[j].store(lo + j * Vec<double>::lanes);
     }
-    Wide<T> lane[16];
-    double plain = 0;
-    for (int l = 0; l < 16; ++l) {
-      lane[l] = make(hi[l]) + make(lo[l]);
-      plain += hi[l];
-    }
-    // An infinite term (a loss of +inf) is the sum; its rounding error would be a NaN.
-    if (plain - plain != 0) return make(plain);
-    for (int h = 8; h >= 1; h /= 2) {
-      for (int l = 0; l < h; ++l) lane[l] = lane[l] + lane[l + h];
-    }
-    return lane[0];
+    return lanes_total<T>(hi, lo, 16);
   }
 
  private:
-  static Wide<T> make(double v) {
-    Wide<T> w{};
-    w.hi = v;
-    return w;
-  }
   Vec<double> hi_[registers], lo_[registers];
 };
 

@@ -1,0 +1,199 @@
+// logsumexp and entropy with rows across lanes.
+#pragma once
+
+#include "kernels/across_maps.hpp"
+
+namespace softlane {
+namespace SOFTLANE_ISA {
+
+// As Summarizer::refined_tail; the rows' small terms go through the slot's second panel.
+template <class T>
+inline Wide<T, Pack<T>> refined_tail(const GroupSlot<T>& slot, int n, const Stages<T>& stages,
+                                     const Affine<T>& map) {
+  using V = Vec<T>;
+  using P = Pack<T>;
+  using W = Wide<T, P>;
+  const GroupSummary<T>& s = slot.summary;
+  const V share = narrowed<T>(s.tail.value() * P(0x1p-6)), absent(negative_infinity<T>());
+  const Columns<T> rest = in_panel(slot.second);
+  W large{P(0.0)};
+  for (int k = 0; k < n; ++k) {
+    const V a = map.sign(slot.x.load(k)), e = exp_from_base(a, map, s.base);
+    const V others = select(equal(s.where, V(ranks<T>.of[k])), absent, a);
+    const V counted = select(greater(e, share), others, absent);
+    rest.store(k, map.sign(select(greater(e, share), absent, others)));
+    const W sum = large + exp_wide(counted, map, s.base);
+    large = W::choose(greater(widened(counted), P(-__builtin_inf())), sum, large);
+  }
+  GroupSummary<T> small;
+  stages.begin(small, rest, n, 0, map);
+  if ((static_cast<unsigned>(greater(small.highest, absent)) & slot.rows()) == 0) return large;
+  stages.add(small, rest, {}, n, 0, map);
+  const P moved = widened(small.base.exponent) - widened(s.base.exponent), zero(0.0);
+  const auto seen = greater(moved, P(-1023.0));
+  const P factor = select(seen, power_of_two(select(seen, moved, zero)), zero);
+  return large + (small.tail + small.top) * factor;
+}
+
+// The logarithms of a call's rows. Where they cancel the tail is refined, at three times the cost of
+// a summary. Of rows of three normal logits every fifth does, one in nearly every group: they are
+// gathered, and refined when they fill a group of their own.
+template <class T>
+class Logarithms {
+ public:
+  using P = Pack<T>;
+  static constexpr int lanes = Vec<T>::lanes;
+
+  Logarithms(const Call& call, void* memory)
+      : call_(call),
+        map_(call.negate, call.temperature),
+        stages_(stages_of<T>(call)),
+        memory_(memory),
+        n_(static_cast<int>(call.classes)) {
+    const int last = call.space.ndim - 1;
+    step_ = last >= 0 ? call.out[0].row_stride[last] : 0;
+    again_.x = in_panel(panel_of<T>(call, memory, 2));
+    again_.second = group_buffer<T>(call, memory);
+    again_.group.count = 0;
+  }
+
+  // Every group's logarithms, and only then the rows to do again: to branch on each group's would be to
+  // wait for it.
+  void write(const GroupSlot<T>* slots, int used) {
+    unsigned again[most_batch];
+    for (int i = 0; i < used; ++i) again[i] = write(slots[i]);
+    for (int i = 0; i < used; ++i) gather(slots[i], again[i]);
+  }
+
+  // The rows gathered so far.
+  void refine() {
+    int& count = again_.group.count;
+    if (count == 0) return;
+    for (int k = 0; k < n_; ++k) {
+      for (int r = count; r < lanes; ++r) again_.x.at(k)[r] = T(0);
+    }
+    GroupSummary<T>& s = again_.summary;
+    stages_.begin(s, again_.x, n_, again_.rows(), map_);
+    stages_.add(s, again_.x, {}, n_, again_.rows(), map_);
+    alignas(64) T value[lanes];
+    narrowed<T>(value_of(s, refined_tail(again_, n_, stages_, map_))).store(value);
+    for (int r = 0; r < count; ++r) Row<T>{results_[r], 0, call_.out[0].format}.set(0, value[r]);
+    count = 0;
+  }
+
+ private:
+  P value_of(const GroupSummary<T>& s, const Wide<T, P>& tail) const {
+    const P temperature(call_.temperature);
+    const Wide<double, P> l = log1p_ratio<P>(tail, s.top);
+    const P v = fma1(temperature, l.hi, fma1(temperature, l.lo, widened(s.highest)));
+    return call_.negate ? -v : v;
+  }
+
+  // The rows to do again.
+  unsigned write(const GroupSlot<T>& slot) const {
+    const GroupSummary<T>& s = slot.summary;
+    const P value = value_of(s, s.tail);
+    write_row_values(call_, slot.group, call_.out[0],
+                     blanked(narrowed<T>(value), s.bad, quiet_nan<T>()));
+    if (call_.out[1].data != nullptr) {  // the sum's sign
+      write_row_values(call_, slot.group, call_.out[1],
+                       blanked(Vec<T>(T(1)), s.bad, quiet_nan<T>()));
+    }
+    const auto close = cancels<T>(widened(s.highest), s.tail, s.sum, value, P(call_.temperature));
+    return static_cast<unsigned>(close) & slot.rows() & ~s.bad;
+  }
+
+  void gather(const GroupSlot<T>& slot, unsigned rows) {
+    for (; rows != 0; rows &= rows - 1) {
+      const int r = first_set(rows);
+      if (n_ > most_panel_classes) {
+        const index_t row = slot.group.first.row() + r;
+        logsumexp_rows<T>(call_, row, row + 1, memory_);
+        continue;
+      }
+      int& count = again_.group.count;
+      for (int k = 0; k < n_; ++k) again_.x.at(k)[count] = slot.x.at(k)[r];
+      results_[count] = slot.group.first.locate(call_.out[0]) + r * step_;
+      if (++count == lanes) refine();
+    }
+  }
+
+  const Call& call_;
+  Affine<T> map_;
+  Stages<T> stages_;
+  void* memory_;
+  int n_;
+  index_t step_;
+  GroupSlot<T> again_;
+  char* results_[lanes];
+};
+
+template <class T>
+inline void across_logsumexp(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+  if (!suits_groups<T>(call)) return logsumexp_rows<T>(call, begin, end, memory);
+  Logarithms<T> logarithms(call, memory);
+  each_group<T>(
+      call, begin, end, memory, Keep::nothing, nullptr, {}, [](GroupSlot<T>&) {},
+      [&](const GroupSlot<T>* slots, int used) { logarithms.write(slots, used); },
+      logsumexp_rows<T>);
+  logarithms.refine();
+}
+
+// As summarize_block<Gap::sum>; exponentials that were not kept are made once more.
+template <class T, class Map>
+inline Wide<T, Pack<T>> tail_gap(const GroupSlot<T>& slot, int n, const Map& map) {
+  using V = Vec<T>;
+  using P = Pack<T>;
+  const GroupSummary<T>& s = slot.summary;
+  const P zero(0.0), floor = widened(s.base.floor), top = map.wide_argument(s.highest);
+  const P origin = select(greater(top, floor), top, floor);
+  P hi[16], lo[16];
+  for (int k0 = 0; k0 < n; k0 += 4) {
+    const int count = n - k0 < 4 ? n - k0 : 4;
+    V x[4], t[4];
+    for (int i = 0; i < count; ++i) t[i] = x[i] = map.sign(slot.x.load(k0 + i));
+    if (slot.e) {
+      for (int i = 0; i < count; ++i) t[i] = slot.e.load(k0 + i);
+    } else {
+      s.exp_from_base_of(count, t, map);
+    }
+    for (int i = 0; i < count; ++i) {
+      const int l = (k0 + i) % 16;
+      const P e = widened(t[i]), z = widened(max(s.base.floor, map.argument(x[i])));
+      const P d = origin - z, product = e * d;
+      if (k0 < 16) hi[l] = lo[l] = zero;
+      add_to_lane<T>(hi[l], lo[l], product);
+      if (sizeof(T) == sizeof(double)) {
+        const P back = origin - d, lost = (back - z) + (origin - (d + back));
+        lo[l] = lo[l] + (fma1(e, d, zero - product) + e * lost);
+      }
+    }
+  }
+  return lanes_total<T>(hi, lo, n < 16 ? n : 16);
+}
+
+template <class T>
+void entropy(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+  if (!suits_groups<T>(call)) return entropy_rows<T>(call, begin, end, memory);
+  using P = Pack<T>;
+  using W = Wide<double, P>;
+  const Affine<T> map(call.negate, call.temperature);
+  const bool plain = !call.negate && call.temperature == 1;
+  const Wide<double> unit = entropy_unit(call);
+  const int n = static_cast<int>(call.classes);
+  const auto finish = [&](const GroupSlot<T>& slot) {
+    const GroupSummary<T>& s = slot.summary;
+    const Wide<T, P> gaps = plain ? tail_gap(slot, n, Direct<T>{}) : tail_gap(slot, n, map);
+    const Wide<T, P> gap = quotient(gaps, s.sum);
+    const W sum = log1p_ratio<P>(s.tail, s.top) + W{gap.value(), gap.low()} * P(map.beta());
+    const P value = quotient(sum, W{P(unit.hi), P(unit.lo)}).value();
+    write_row_values(call, slot.group, call.out[0],
+                     blanked(narrowed<T>(value), s.bad, quiet_nan<T>()));
+  };
+  each_group<T>(
+      call, begin, end, memory, Keep::apart, nullptr, {}, [](GroupSlot<T>&) {}, finish,
+      entropy_rows<T>);
+}
+
+}  // namespace SOFTLANE_ISA
+}  // namespace softlane

@@ -1,0 +1,226 @@
+// The summaries of W rows at once, a row in each lane, in the canonical order (block.hpp), for rows of
+// one block.
+#pragma once
+
+#include "kernels/losses.hpp"
+#include "kernels/tiles.hpp"
+
+namespace softlane {
+namespace SOFTLANE_ISA {
+
+// Which of several classes that share the maximum is the first: the lowest lane k mod 16, then the
+// lowest step k / 16. The first has the largest rank.
+template <class T>
+struct Ranks {
+  T of[block_size];
+  constexpr Ranks() : of() {
+    for (int k = 0; k < block_size; ++k) of[k] = static_cast<T>(-(k % 16 * 64 + k / 16));
+  }
+};
+template <class T>
+inline constexpr Ranks<T> ranks{};
+
+// What the lanes of a canonical sum are added as, once their quads are.
+inline Pack<float> lane_term(const Partial<float>& p) { return widened(p.hi) + widened(p.lo); }
+inline Partial<double> lane_term(const Partial<double>& p) { return p; }
+inline Pack<float> lane_term(Vec<float> v) { return widened(v); }
+inline Partial<double> lane_term(Vec<double> v) { return {v, Vec<double>(0.0)}; }
+inline Wide<float, Pack<float>> lane_total(const Pack<float>& p) { return {p}; }
+inline Wide<double, Pack<double>> lane_total(const Partial<double>& p) {
+  using W = Wide<double, Pack<double>>;
+  return W(widened(p.hi)) + W(widened(p.lo));
+}
+
+template <class T>
+struct GroupSummary {
+  using V = Vec<T>;
+  using P = Pack<T>;
+
+  V highest, where;  // the maximum, and the rank of the class that the maximum is taken from
+  V rounded_top;
+  Base<T, V> base;
+  Wide<T, P> top, tail, sum;
+  P others;  // how many share the maximum, where nothing else counts
+  typename P::Mask confident;
+  unsigned bad = 0;  // of the lanes: rows with a NaN
+
+  // The maxima. False where a row needs a shift or has no regular result.
+  template <class Map>
+  SOFTLANE_INLINE bool begin(const Columns<T>& x, int n, unsigned rows, const Map& map) {
+    highest = V(negative_infinity<T>());
+    where = V(T(-block_size));
+    for (int k = 0; k < n; ++k) {
+      __builtin_prefetch(x.at(k) + V::lanes);  // the next group's, if they lie side by side
+      const V a = map.sign(x.load(k)), rank(ranks<T>.of[k]);
+      const V tied = select(equal(a, highest), max(rank, where), where);
+      where = select(greater(a, highest), rank, tied);
+      highest = max(a, highest);
+    }
+    return start(rows, map);
+  }
+
+  // The same for N <= 16 classes, whose first maximum in memory is the first in lane order.
+  template <int N, class Map>
+  SOFTLANE_INLINE bool begin_few(const Columns<T>& x, unsigned rows, const Map& map) {
+    highest = map.sign(x.load(0));
+    where = V(T(0));
+#pragma GCC unroll 16
+    for (int k = 1; k < N; ++k) {
+      const V a = map.sign(x.load(k));
+      where = select(greater(a, highest), V(ranks<T>.of[k]), where);
+      highest = max(a, highest);
+    }
+    return start(rows, map);
+  }
+
+  template <int N, class Map>
+  SOFTLANE_INLINE void add_few(const Columns<T>& x, const Columns<T>& e, unsigned rows,
+                               const Map& map) {
+    V t[N];
+    // One more: the maximum's own.
+#pragma GCC unroll 5
+    for (int k = 0; k <= N; k += 4) {
+      const int count = N + 1 - k < 4 ? N + 1 - k : 4;
+      V a[4];
+#pragma GCC unroll 4
+      for (int i = 0; i < count; ++i) a[i] = k + i < N ? map.sign(x.load(k + i)) : highest;
+      exp_from_base_of(count, a, map);
+#pragma GCC unroll 4
+      for (int i = 0; i < count; ++i) {
+        if (k + i == N) {
+          rounded_top = a[i];
+          break;
+        }
+        if (e) e.store(k + i, a[i]);
+        t[k + i] = select(equal(where, V(ranks<T>.of[k + i])), V(T(0)), a[i]);
+      }
+    }
+    tail = lane_total(lane_tree<0, 1, N>(t));
+    top = exp_wide(highest, map, base);
+    classify(rows);
+  }
+
+  template <int L, int S, int N>
+  static SOFTLANE_INLINE auto lane_tree(const V* t) {
+    if constexpr (S == 16) {
+      return lane_term(t[L]);
+    } else if constexpr (L + S < N) {
+      return lane_tree<L, 2 * S, N>(t) + lane_tree<L + S, 2 * S, N>(t);
+    } else {
+      return lane_tree<L, 2 * S, N>(t);
+    }
+  }
+
+  template <class Map>
+  SOFTLANE_INLINE bool start(unsigned rows, const Map& map) {
+    const P z = map.wide_argument(highest) * P(map.beta());
+    const P limit(static_cast<double>(ExpRange<T>::limit));
+    const unsigned outside =
+        ~static_cast<unsigned>(greater(z, -limit)) | ~static_cast<unsigned>(greater(limit, z));
+    base = Base<T, V>(map, highest);
+    return (outside & rows) == 0;
+  }
+
+  // The exponentials, 64 classes at a time (to `e`, where somebody wants them), and their sums.
+  template <class Map>
+  SOFTLANE_INLINE void add(const Columns<T>& x, const Columns<T>& e, int n, unsigned rows,
+                           const Map& map) {
+    alignas(64) T chunk[quad_size * V::lanes];
+    Partial<T> quads[max_quads][16];
+    const int lanes = n < 16 ? n : 16, count = (n + quad_size - 1) / quad_size;
+    const V none(T(0));
+    for (int g = 0; g < count; ++g) {
+      const int k0 = g * quad_size, left = n - k0 < quad_size ? n - k0 : quad_size;
+      const Columns<T> terms = e ? Columns<T>{e.data + k0 * e.stride, e.stride}
+                                 : Columns<T>{reinterpret_cast<char*>(chunk),
+                                              V::lanes * static_cast<index_t>(sizeof(T))};
+      int k = 0;
+      for (; k + 4 <= left; k += 4) exponentials<4>(x, k0 + k, terms, k, map);
+      switch (left - k) {
+        case 3:
+          exponentials<3>(x, k0 + k, terms, k, map);
+          break;
+        case 2:
+          exponentials<2>(x, k0 + k, terms, k, map);
+          break;
+        case 1:
+          exponentials<1>(x, k0 + k, terms, k, map);
+      }
+      const auto term = [&](int j) __attribute__((always_inline)) {
+        return select(equal(where, V(ranks<T>.of[k0 + j])), none, terms.load(j));
+      };
+      for (int l = 0; l < lanes && l < left; ++l) {
+        const V a = term(l);
+        Partial<T>& q = quads[g][l];
+        if (l + 48 < left) {
+          q = Partial<T>::quad(a, term(l + 16), term(l + 32), term(l + 48));
+        } else if (l + 32 < left) {
+          q = Partial<T>::quad(a, term(l + 16), term(l + 32), none);
+        } else if (l + 16 < left) {
+          q = Partial<T>::sum(a, term(l + 16));
+        } else {
+          q = {a, none};
+        }
+      }
+    }
+    decltype(lane_term(quads[0][0])) lane[16];
+    for (int l = 0; l < lanes; ++l) {
+      const int here = (n - l + quad_size - 1) / quad_size;
+      for (int h = max_quads / 2; h >= 1; h /= 2) {
+        for (int g = 0; g < h && g + h < here; ++g) quads[g][l] = quads[g][l] + quads[g + h][l];
+      }
+      lane[l] = lane_term(quads[0][l]);
+    }
+    for (int h = 8; h >= 1; h /= 2) {
+      for (int l = 0; l < h && l + h < lanes; ++l) lane[l] = lane[l] + lane[l + h];
+    }
+    tail = lane_total(lane[0]);
+    top = exp_wide(highest, map, base);
+    rounded_top = exp_from_base(highest, map, base);
+    classify(rows);
+  }
+
+  template <class Map>
+  SOFTLANE_INLINE void exp_from_base_of(int count, V* a, const Map& map) const {
+    switch (count) {
+      case 4:
+        return exp_from_base<4>(a, map, base);
+      case 3:
+        return exp_from_base<3>(a, map, base);
+      case 2:
+        return exp_from_base<2>(a, map, base);
+      default:
+        return exp_from_base<1>(a, map, base);
+    }
+  }
+  template <int N, class Map>
+  SOFTLANE_INLINE void exponentials(const Columns<T>& x, int k, const Columns<T>& e, int to,
+                                    const Map& map) const {
+    V a[N];
+    for (int i = 0; i < N; ++i) a[i] = map.sign(x.load(k + i));
+    exp_from_base<N>(a, map, base);
+    for (int i = 0; i < N; ++i) e.store(to + i, a[i]);
+  }
+
+  // As RowSummary::classify.
+  SOFTLANE_INLINE void classify(unsigned rows) {
+    const P zero(0.0);
+    bad = ~static_cast<unsigned>(equal(tail.value(), tail.value())) & rows;
+    confident = greater(P(0.99) * top.value(), tail.value());
+    others = zero;
+    sum = top + tail;
+    if ((~static_cast<unsigned>(confident) & rows) == 0) return;
+    // A quotient of at most 1024, if it is whole.
+    const V shift(ExpRange<T>::magic), ratio = narrowed<T>(tail.value()) / rounded_top;
+    const P one = widened(rounded_top), whole = widened((ratio + shift) - shift);
+    const Wide<T, P> rest = tail + Wide<T, P>{one} * -whole;
+    others = select(
+        confident, zero,
+        select(equal(rest.value(), zero), select(equal(rest.low(), zero), whole, zero), zero));
+    const auto tied = greater(others, zero);
+    if (any(tied)) sum = Wide<T, P>::choose(tied, top * (others + P(1.0)), sum);
+  }
+};
+
+}  // namespace SOFTLANE_ISA
+}  // namespace softlane
