@@ -8,6 +8,7 @@ held to a row by itself in an array with gaps, which is written line by line.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,12 +26,13 @@ MARK = 7.0  # what lies between the results
 
 
 def _with_gaps(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    whole = np.full((*shape[:-1], 2 * shape[-1]), MARK, dtype)
+    whole: Array = np.full((*shape[:-1], 2 * shape[-1]), MARK, dtype)
     return whole[..., ::2]
 
 
 def _misaligned(shape: tuple[int, ...], dtype: np.dtype[Any], elements: int) -> Array:
-    return np.full(int(np.prod(shape)) + elements, MARK, dtype)[elements:].reshape(shape)
+    part: Array = np.full(int(np.prod(shape)) + elements, MARK, dtype)[elements:]
+    return part.reshape(shape)
 
 
 def _transposed(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
@@ -58,11 +60,8 @@ def _swapped(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 
 
 LAYOUTS: dict[str, Callable[[tuple[int, ...], np.dtype[Any]], Array]] = {
-    "plain": lambda shape, dtype: _misaligned(shape, dtype, 0),
-    **{
-        f"{n} elements on": lambda shape, dtype, n=n: _misaligned(shape, dtype, n)
-        for n in (1, 6, 15)
-    },
+    "plain": partial(_misaligned, elements=0),
+    **{f"{n} elements on": partial(_misaligned, elements=n) for n in (1, 6, 15)},
     "gaps": _with_gaps,
     "transposed": _transposed,
     "fortran": _fortran,
@@ -161,7 +160,8 @@ def test_matrices_of_few_classes_beyond_the_caches_have_the_bits_of_one(
     classes = 33
     rows = STREAMED // (classes**2 * dtype.itemsize) + 5
     x, _, _ = _inputs(rows, classes, dtype)
-    got = sl.cross_entropy_hessian(x)
+    got = sl.cross_entropy_hessian(x, out=np.empty((rows, classes, classes), dtype))
+    assert np.array_equal(got, sl.cross_entropy_hessian(x), equal_nan=True)
     some = np.r_[0:40, rows - 20 : rows]
     _assert_same_bits(got[some], _alone(x[some], None, {}))
     assert np.array_equal(got[20:], got[20:].transpose(0, 2, 1), equal_nan=True)

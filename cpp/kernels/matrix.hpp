@@ -85,7 +85,10 @@ SOFTLANE_INLINE void write_run(const E& entry, const Moments<T>& m, T* to) {
     }
   };
   index_t at = -static_cast<index_t>(reinterpret_cast<std::uintptr_t>(to) / sizeof(T)) & (W - 1);
-  entries(0, k).store_first(to, static_cast<int>(at));
+  // Not a vector whose last lanes are masked: it would still touch the line that is streamed next.
+  alignas(64) T first[W];
+  entries(0, k).store(first);
+  std::memcpy(to, first, sizeof(T) * static_cast<std::size_t>(at));
   k = k + V(static_cast<T>(at));
   for (index_t number = 0;; ++number, line += n) {
     for (; at + W <= n; at += W) {
@@ -136,7 +139,8 @@ SOFTLANE_INLINE void write_lines(const E& entry, const Moments<T>& m, Row<T> lin
   }
 }
 
-// From so many bytes on, results go past the caches: no core's share of a last level is larger.
+// From so many bytes on, results go past the caches: no core's share of a last level is larger. But not
+// to an array that the kernel's own writes bring into being: its pages come through the caches.
 inline constexpr double stream_from = 0x1p25;
 
 // The output of matrices.
@@ -156,7 +160,7 @@ class Matrices {
     for (int d = 0; d < call.space.ndim; ++d) runs_ = runs_ && out_.row_stride[d] % size == 0;
     const double bytes = static_cast<double>(call.space.rows) * static_cast<double>(classes_) *
                          static_cast<double>(classes_) * static_cast<double>(size);
-    streams_ = runs_ && bytes > stream_from;
+    streams_ = runs_ && !call.out_is_new && bytes > stream_from;
   }
 
   // After the last write.
