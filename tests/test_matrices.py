@@ -31,12 +31,13 @@ def _with_gaps(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 
 
 def _misaligned(shape: tuple[int, ...], dtype: np.dtype[Any], elements: int) -> Array:
-    part: Array = np.full(int(np.prod(shape)) + elements, MARK, dtype)[elements:]
-    return part.reshape(shape)
+    whole: Array = np.full(int(np.prod(shape)) + elements, MARK, dtype)
+    return whole[elements:].reshape(shape)
 
 
 def _transposed(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    return np.full(shape, MARK, dtype).transpose(0, 2, 1)
+    whole: Array = np.full(shape, MARK, dtype)
+    return whole.transpose(0, 2, 1)
 
 
 def _fortran(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

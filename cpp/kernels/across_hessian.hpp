@@ -15,7 +15,8 @@ inline bool flattened(const Call& call, Stream& flat) {
   return b == a * call.classes || a == b * call.classes;
 }
 
-// Of few classes, a matrix is made across lanes too: it goes to memory as a row of n^2 classes.
+// Of few classes, a matrix is made across lanes too: it goes to memory as a row of n^2 classes. From 16
+// on, runs are as fast; float64 in AVX-512 has them 8% faster at 15 and 16, float32 20% slower.
 template <class T>
 inline void small_matrices(const Call& call, index_t begin, index_t end, void* memory,
                            const Stream& flat) {
@@ -58,6 +59,7 @@ void cross_entropy_hessian(const Call& call, index_t begin, index_t end, void* m
   using V = Vec<T>;
   using P = Pack<T>;
   constexpr int W = V::lanes;
+  // A group of one row shares nothing.
   if (!LabelledGroups<T>::suit(call) || call.classes > most_panel_classes || W == 1)
     return cross_entropy_hessian_rows<T>(call, begin, end, memory);
   Stream flat;
