@@ -37,7 +37,8 @@ def _misaligned(shape: tuple[int, ...], dtype: np.dtype[Any], elements: int) -> 
 
 def _transposed(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     whole: Array = np.full(shape, MARK, dtype)
-    return whole.transpose(0, 2, 1)
+    turned: Array = whole.transpose(0, 2, 1)
+    return turned
 
 
 def _fortran(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
