@@ -26,6 +26,9 @@ Array = npt.NDArray[Any]
 MOST_CLASSES = 300
 MOST_MATRIX_CLASSES = 70
 ROWS = 3
+# Matrices of rows in groups, and so many that they go past the caches (kernels/matrix.hpp).
+GROUPED = [(20, classes) for classes in range(1, 41)]
+STREAMED = [(500, 133), (130, 257)]
 DTYPES = (np.float32, np.float64, np.float16, ml_dtypes.bfloat16)
 
 
@@ -96,6 +99,13 @@ class Checker:
                        guarded={"weight": gw, "sample_weight": gs},
                        plain={"weight": w, "sample_weight": s})  # fmt: skip
 
+    def check_matrices(self, place: Guarded, rows: int, classes: int) -> None:
+        x = np.random.default_rng(classes).uniform(0, 4, (rows, classes)).astype(self.dtype)
+        wanted = sl.cross_entropy_hessian(x)
+        for at_end in (True, False):
+            out = place.array(wanted.shape, self.dtype, at_end)
+            self._compare((sl.cross_entropy_hessian(x, out=out),), (wanted,))
+
     def _unary(self, function: Any, x: Array, gx: Array, axis: int, at_end: bool, **o: Any) -> None:
         wanted = function(x, axis, **o)
         out = self.outs[0].array(np.shape(wanted), self.dtype, at_end)
@@ -137,6 +147,9 @@ def main(isa: str) -> None:
         for classes in range(1, MOST_CLASSES + 1):
             for rows, axis in ((1, -1), (ROWS, -1), (ROWS, 0)):
                 checker.check(classes, rows, axis)
+        for rows, classes in GROUPED + STREAMED:
+            size = rows * classes**2 * checker.dtype.itemsize
+            checker.check_matrices(Guarded(size), rows, classes)
         print(f"{checker.calls} calls in {isa}")
 
 

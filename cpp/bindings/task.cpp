@@ -77,6 +77,7 @@ void Task::result_of_matrices(const char* name, py::handle given) {
   shape[ndim++] = axes.classes;
   shape[ndim++] = axes.classes;
   layout[0] = Layout::hessian;
+  call.out_is_new = given.is_none();
   out[0].prepare(function, name, given, result_element(), shape, ndim, nullptr);
 }
 

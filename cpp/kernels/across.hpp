@@ -44,6 +44,14 @@ inline T* group_buffer(const Call& call, void* memory) {
   return panel_of<T>(call, memory, 0);
 }
 
+// Rows of what the Hessian is made from, after the panels.
+template <class T>
+inline T* moments_of(const Call& call, void* memory) {
+  const auto panels = static_cast<std::size_t>(1 + 2 * group_batch(call));
+  return reinterpret_cast<T*>(static_cast<char*>(memory) + row_scratch_bytes(call) +
+                              panels * panel_bytes(call));
+}
+
 template <class T>
 inline Columns<T> in_panel(T* panel) {
   return {reinterpret_cast<char*>(panel), Vec<T>::lanes * static_cast<index_t>(sizeof(T))};

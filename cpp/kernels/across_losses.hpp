@@ -187,43 +187,6 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
       [&](GroupSlot<T>& slot) { labelled.start(slot); }, finish, rows_kernel);
 }
 
-template <class T>
-void cross_entropy_hessian(const Call& call, index_t begin, index_t end, void* memory) noexcept {
-  // The matrices of longer rows are vectors enough.
-  if (!LabelledGroups<T>::suit(call) || call.classes > 16)
-    return cross_entropy_hessian_rows<T>(call, begin, end, memory);
-  using V = Vec<T>;
-  using P = Pack<T>;
-  const LabelledGroups<T> labelled(call);
-  const Carrier<T> out(call, call.out[0]);
-  const int n = static_cast<int>(call.classes);
-  const index_t step = call.out[0].second_class_stride;
-  T* const buffer = group_buffer<T>(call, memory);
-  const auto finish = [&](const GroupSlot<T>& slot) {
-    const GroupSummary<T>& s = slot.summary;
-    const auto numbers = labelled.numbers(slot);
-    const Variance<T, P> variance(s.sum, numbers.curvature);
-    const Factor<T> c = variance.between;
-    const V at_top = labelled.top_curvature(slot, numbers), zero(T(0));
-    V p[16], q[16];
-    for (int k = 0; k < n; ++k) p[k] = variance.probability(slot.e.load(k), q[k]);
-    for (int j = 0; j < n; ++j) {
-      const Columns<T> h = out.open(slot.group, slot.second, j * step);
-      for (int k = 0; k < n; ++k) {
-        const V product = p[j] * p[k];
-        const V lost = fma(p[j], p[k], zero - product) + (p[j] * q[k] + q[j] * p[k]);
-        h.store(k, zero - fma(c.hi, product, fma(c.hi, lost, c.lo * product)));
-      }
-      h.store(j, select(equal(s.where, V(ranks<T>.of[j])), at_top, variance.of(p[j])));
-      labelled.blank(slot, numbers, h);
-      out.write(slot.group, h, buffer, j * step);
-    }
-  };
-  each_group<T>(
-      call, begin, end, memory, Keep::panel, nullptr, {},
-      [&](GroupSlot<T>& slot) { labelled.start(slot); }, finish, cross_entropy_hessian_rows<T>);
-}
-
 // Row r's element of the class that its maximum is taken from.
 template <class T>
 inline Vec<T> at_maximum(const Columns<T>& v, int n, Vec<T> where) {

@@ -128,6 +128,7 @@ struct Call {
   // value_and_grad: loss, gradient. grad_and_hess_diag: gradient, diagonal. logsumexp and signed_sum:
   // logarithm, sign. Either may be absent.
   Stream out[2];
+  bool out_is_new = false;  // Has nobody written to it yet?
   // For reductions: losses in float64, one a row in C order, times row_scale but not scale; where it
   // is given the loss stream is not written.
   double* row_loss = nullptr;
@@ -137,12 +138,18 @@ struct Call {
   bool in_place = false;
 };
 
-// Scratch of one thread for rows one by one: three blocks, the blocks' exponents, and for the Hessian
-// two rows (the probabilities, and what their rounding lost) beside its K rows of output.
+// Of the Hessian: p, what its rounding lost, and the diagonal, each with room for a vector beyond.
+inline std::size_t moments_bytes(std::size_t classes, std::size_t item) {
+  return 3 * (classes + 16) * item;
+}
+
+// Scratch of one thread for rows one by one: three blocks, the blocks' exponents, and what the Hessian
+// is made from.
 inline std::size_t row_scratch_bytes(const Call& call) {
   const std::size_t classes = static_cast<std::size_t>(call.classes);
-  const std::size_t row = call.operation == Operation::cross_entropy_hessian ? 2 * classes : 0;
-  return ((3 * 1024 + classes / 1024 + 1 + row) * sizeof(double) + 63) / 64 * 64;
+  const std::size_t blocks = (3 * 1024 + classes / 1024 + 1) * sizeof(double);
+  const bool matrix = call.operation == Operation::cross_entropy_hessian;
+  return (blocks + (matrix ? moments_bytes(classes, sizeof(double)) : 0) + 63) / 64 * 64;
 }
 
 // Fewer rows than this are done one by one, and rows of more classes than this do not pass through
@@ -155,14 +162,26 @@ inline std::size_t panel_bytes(const Call& call) {
   return (static_cast<std::size_t>(call.classes) + 15) / 16 * 16 * 64;
 }
 
+// Hessians of at most so many classes are made across lanes.
+inline constexpr int most_across = 16;
+
 // Groups of rows that take each step together.
 inline constexpr int most_batch = 4;
 inline int group_batch(const Call& call) { return call.classes <= 32 ? most_batch : 1; }
 
+// Of a group's Hessians: a panel and a buffer of matrices, or rows of what they are made from.
+inline std::size_t matrix_bytes(const Call& call) {
+  if (call.operation != Operation::cross_entropy_hessian || panel_bytes(call) == 0) return 0;
+  const auto n = static_cast<std::size_t>(call.classes);
+  const std::size_t rows = moments_bytes(n, 64);
+  const std::size_t panels = call.classes <= most_across ? 2 * ((n * n + 15) / 16 * 16 * 64) : 0;
+  return rows > panels ? rows : panels;
+}
+
 // Scratch of one thread: the above, a buffer of rows, and two panels for each group of a batch.
 inline std::size_t scratch_bytes(const Call& call) {
   const auto panels = static_cast<std::size_t>(1 + 2 * group_batch(call));
-  return row_scratch_bytes(call) + panels * panel_bytes(call);
+  return row_scratch_bytes(call) + panels * panel_bytes(call) + matrix_bytes(call);
 }
 
 }  // namespace softlane

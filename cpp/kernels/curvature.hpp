@@ -1,7 +1,7 @@
 // The Hessian c (diag(p) - p p^T) of a row: as a matrix, applied, and inverted.
 #pragma once
 
-#include "kernels/losses.hpp"
+#include "kernels/matrix.hpp"
 
 namespace softlane {
 namespace SOFTLANE_ISA {
@@ -20,54 +20,35 @@ void cross_entropy_hessian_rows(const Call& call, index_t begin, index_t end,
   using V = Vec<T>;
   const Scratch<T> scratch(memory, call.classes);
   CrossEntropyRow<T> row(call, scratch, Terms::scratch);
-  const index_t classes = call.classes;
-  const Row<T> p{reinterpret_cast<char*>(scratch.row), static_cast<index_t>(sizeof(T))};
+  const Matrices<T> out(call);
+  const index_t classes = call.classes, padded = Moments<T>::padded(classes);
+  T *const probability = scratch.row, *const low = probability + padded, *diagonal = low + padded;
+  const Row<T> p{reinterpret_cast<char*>(probability), static_cast<index_t>(sizeof(T))};
+  const Row<T> d{reinterpret_cast<char*>(diagonal), static_cast<index_t>(sizeof(T))};
   each_row(call, begin, end, [&](const RowCursor& cursor) {
-    Row<T> line = cursor.of<T>(call.out[0]);
-    const auto next = [&] { line.data += call.out[0].second_class_stride; };
-    if (!row.read(cursor, p)) {
-      for (index_t j = 0; j < classes; ++j, next()) line.fill(classes, row.whole_row());
-      return;
-    }
+    char* const to = cursor.locate(call.out[0]);
+    if (!row.read(cursor, p)) return out.fill(row.whole_row(), to);
     const RowSummary<T>& s = row.summary();
-    const RowConstants<T> constants(s);
-    Normalizer<T> unscaled(constants.sum, Wide<T>{1.0});
-    const Variance<T> variance(constants.sum, row.curvature());
-    // In two parts: the entries multiply two probabilities, each of which may be off by nearly 2 ULP
-    // when rounded, and by half of that before.
-    T* const low = scratch.row + classes;
+    const Wide<T> sum = s.sum();
+    Normalizer<T> unscaled(sum, Wide<T>{1.0});
+    const Variance<T> variance(sum, row.curvature());
     const Row<T> x = cursor.of<T>(call.logits);
     each_block(row.summarizer(), x, p, s, scratch, unscaled,
                [&](index_t k0, int n, T* e, auto move) {
                  each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
                    V lost;
-                   part.store(variance.probability(move(part.load(e + k)), lost), e + k);
+                   const V v = variance.probability(move(part.load(e + k)), lost);
+                   part.store(v, e + k);
                    part.store(lost, low + k0 + k);
+                   part.store(variance.of(v), diagonal + k0 + k);
                  });
                });
-    const Factor<T> c = variance.between;
-    const V zero(T(0));
-    for (index_t j = 0; j < classes; ++j, next()) {
-      const V pj(scratch.row[j]), qj(low[j]);
-      for (index_t k0 = 0; k0 < classes; k0 += block_size) {
-        const int n = block_length(classes, k0);
-        T* h = line.open(k0, scratch.terms);
-        // Every product of j and k is commutative, and c comes last: the matrix is symmetric to the
-        // last bit.
-        each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
-          const V pk = part.load(scratch.row + k0 + k), qk = part.load(low + k0 + k);
-          const V product = pj * pk;
-          const V lost = fma(pj, pk, zero - product) + (pj * qk + qj * pk);
-          part.store(zero - fma(c.hi, product, fma(c.hi, lost, c.lo * product)), h + k);
-        });
-        line.put(k0, n, h);
-      }
-      T diagonal[1];
-      First<V>{1}.store(variance.of(pj), diagonal);
-      line.set(j, diagonal[0]);
-      if (j == s.argmax) row.mend_diagonal(line, constants);
-    }
+    repeat_begin(probability, classes);
+    repeat_begin(low, classes);
+    row.mend_diagonal(d, sum);
+    out.write(variance.between, {probability, low, diagonal, classes}, to, scratch.terms);
   });
+  out.settle();
 }
 
 // c p_k (w_k - sum of p_j w_j) with w = v - v_{j*}: the maximum's own term is zero, and nothing

@@ -83,8 +83,8 @@ class CrossEntropyRow {
       gradient.set(top, static_cast<T>(value));
     }
   }
-  void mend_diagonal(const Row<T>& diagonal, const RowConstants<T>& c) const {
-    const Wide<T> p = quotient(summary_.top, c.sum), rest = quotient(summary_.tail, c.sum);
+  void mend_diagonal(const Row<T>& diagonal, const Wide<T>& sum) const {
+    const Wide<T> p = quotient(summary_.top, sum), rest = quotient(summary_.tail, sum);
     diagonal.set(summary_.argmax, static_cast<T>((curvature() * (p * rest)).value()));
   }
 
@@ -229,7 +229,7 @@ inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, vo
           gradient.put(k0, n, e);
         });
     if (gradient) row.mend_gradient(gradient, constants);
-    if (diagonal) row.mend_diagonal(diagonal, constants);
+    if (diagonal) row.mend_diagonal(diagonal, constants.sum);
   });
 }
 

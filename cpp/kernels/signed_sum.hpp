@@ -7,8 +7,8 @@
 //   b = f 2^j,  1 <= |f| < 2;   x - c = n ln2 + r, with the rounding of the difference carried;
 //   m = f exp(r),  e = n + j;   log |S| = c + E ln2 + log |sum of m 2^(e - E)|
 //
-// where c is the x of the largest term, or of one half as large. Terms are added in order of k, one by one, so that bits
-// depend on the row alone.
+// where c is the x of the largest term, or of one half as large. Terms are added in order of k, one by
+// one, so that bits depend on the row alone.
 #pragma once
 
 #include "kernels/maps.hpp"

@@ -88,7 +88,7 @@ struct Scratch {
   T* terms;
   T* other;
   T* exponents;  // one a block
-  T* row;        // two a class, for the Hessian alone
+  T* row;        // Moments, for the Hessian alone
 
   Scratch(void* memory, index_t classes) {
     T* p = static_cast<T*>(memory);

@@ -3,6 +3,7 @@
 // The mathematics is written against that vocabulary.
 #include "dispatch/dispatch.hpp"
 #include "kernels/abreast.hpp"
+#include "kernels/across_hessian.hpp"
 #include "kernels/probes.hpp"
 #include "kernels/signed_sum.hpp"
 

@@ -136,7 +136,9 @@ class Carrier {
   static constexpr index_t size = static_cast<index_t>(sizeof(T));
 
   Carrier() = default;
-  Carrier(const Call& call, const Stream& stream) : stream_(&stream), classes_(call.classes) {
+  Carrier(const Call& call, const Stream& stream) : Carrier(call, stream, call.classes) {}
+  Carrier(const Call& call, const Stream& stream, index_t classes)
+      : stream_(&stream), classes_(classes) {
     if (stream.data == nullptr) return;
     present_ = true;
     const int last = call.space.ndim - 1;
@@ -173,7 +175,7 @@ class Carrier {
       return in(panel);
     }
     if (columns_ && group.straight) {
-      const Row<T> first = across(group, 0);
+      const Row<T> first = across(group);
       for (int k = 0; k < n; ++k) class_of(first, k).copy_to(0, W, panel + k * W);
       return in(panel);
     }
@@ -195,35 +197,31 @@ class Carrier {
     return in(panel);
   }
 
-  // Where to put the group's results; write() brings them home. `offset`, in bytes, is that of one row
-  // of several in each row's place.
-  Columns<T> open(const RowGroup<T>& group, T* panel, index_t offset = 0) const {
-    if (direct(group)) return {group.first.locate(*stream_) + offset, stream_->class_stride};
+  // Where to put the group's results; write() brings them home.
+  Columns<T> open(const RowGroup<T>& group, T* panel) const {
+    if (direct(group)) return {group.first.locate(*stream_), stream_->class_stride};
     return in(panel);
   }
-  void write(const RowGroup<T>& group, const Columns<T>& results, T* buffer,
-             index_t offset = 0) const {
+  void write(const RowGroup<T>& group, const Columns<T>& results, T* buffer) const {
     if (direct(group)) return;
     const T* panel = reinterpret_cast<const T*>(results.data);
     const int n = static_cast<int>(classes_);
     if (native_ && rows_ && group.straight) {
-      T* const to = reinterpret_cast<T*>(group.first.locate(*stream_) + offset);
+      T* const to = reinterpret_cast<T*>(group.first.locate(*stream_));
       return write_panel(panel, n, to, step_ / size);
     }
     if (columns_ && group.straight) {
-      const Row<T> first = across(group, offset);
+      const Row<T> first = across(group);
       for (int k = 0; k < n; ++k) class_of(first, k).copy_from(0, W, panel + k * W);
       return;
     }
     write_panel(panel, n, buffer, classes_);
     RowCursor cursor(group.first);
-    if (rows_ && group.straight && step_ == classes_ * item_ && offset == 0) {
+    if (rows_ && group.straight && step_ == classes_ * item_) {
       return cursor.of<T>(*stream_).copy_from(0, W * n, buffer);
     }
     for (int r = 0; r < group.count; ++r) {
-      Row<T> row = cursor.of<T>(*stream_);
-      row.data += offset;
-      row.copy_from(0, n, buffer + r * classes_);
+      cursor.of<T>(*stream_).copy_from(0, n, buffer + r * classes_);
       cursor.advance();
     }
   }
@@ -232,8 +230,8 @@ class Carrier {
   static bool aligned(index_t v) { return v % size == 0; }
   static Columns<T> in(T* panel) { return {reinterpret_cast<char*>(panel), W * size}; }
   // A class of the group's rows as if it were a row: elements of other formats side by side.
-  Row<T> across(const RowGroup<T>& group, index_t offset) const {
-    return {group.first.locate(*stream_) + offset, step_, stream_->format};
+  Row<T> across(const RowGroup<T>& group) const {
+    return {group.first.locate(*stream_), step_, stream_->format};
   }
   Row<T> class_of(Row<T> first, int k) const {
     first.data += k * stream_->class_stride;

@@ -24,6 +24,13 @@ struct Vec<double> {
   Vec(double v) : r(_mm256_set1_pd(v)) {}
 
   static Vec load(const double* p) { return _mm256_loadu_pd(p); }
+  static Vec load_once(const double* p) {
+    Vec v = load(p);
+    __asm__("" : "+x"(v.r));
+    return v;
+  }
+  void stream(double* p) const { _mm256_stream_pd(p, r); }
+  static void fence() { _mm_sfence(); }
   void store(double* p) const { _mm256_storeu_pd(p, r); }
   static __m256i first(int n) {
     return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
@@ -101,6 +108,13 @@ struct Vec<float> {
   Vec(float v) : r(_mm256_set1_ps(v)) {}
 
   static Vec load(const float* p) { return _mm256_loadu_ps(p); }
+  static Vec load_once(const float* p) {
+    Vec v = load(p);
+    __asm__("" : "+x"(v.r));
+    return v;
+  }
+  void stream(float* p) const { _mm256_stream_ps(p, r); }
+  static void fence() { _mm_sfence(); }
   void store(float* p) const { _mm256_storeu_ps(p, r); }
   static __m256i first(int n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));

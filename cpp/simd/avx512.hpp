@@ -21,6 +21,13 @@ struct Vec<double> {
   Vec(double v) : r(_mm512_set1_pd(v)) {}
 
   static Vec load(const double* p) { return _mm512_loadu_pd(p); }
+  static Vec load_once(const double* p) {
+    Vec v = load(p);
+    __asm__("" : "+v"(v.r));
+    return v;
+  }
+  void stream(double* p) const { _mm512_stream_pd(p, r); }
+  static void fence() { _mm_sfence(); }
   void store(double* p) const { _mm512_storeu_pd(p, r); }
   static Mask first(int n) {
     return static_cast<Mask>(n >= lanes ? 0xff : n <= 0 ? 0 : (1 << n) - 1);
@@ -96,6 +103,13 @@ struct Vec<float> {
   Vec(float v) : r(_mm512_set1_ps(v)) {}
 
   static Vec load(const float* p) { return _mm512_loadu_ps(p); }
+  static Vec load_once(const float* p) {
+    Vec v = load(p);
+    __asm__("" : "+v"(v.r));
+    return v;
+  }
+  void stream(float* p) const { _mm512_stream_ps(p, r); }
+  static void fence() { _mm_sfence(); }
   void store(float* p) const { _mm512_storeu_ps(p, r); }
   static Mask first(int n) {
     return static_cast<Mask>(n >= lanes ? 0xffff : n <= 0 ? 0 : (1 << n) - 1);

@@ -26,6 +26,14 @@ struct Vec<double> {
   Vec(double v) : r(vdupq_n_f64(v)) {}
 
   static Vec load(const double* p) { return vld1q_f64(p); }
+  static Vec load_once(const double* p) {
+    Vec v = load(p);
+    __asm__("" : "+w"(v.r));
+    return v;
+  }
+  // There is no such store of a single vector.
+  void stream(double* p) const { store(p); }
+  static void fence() {}
   void store(double* p) const { vst1q_f64(p, r); }
   static Vec load_first(const double* p, int n, double fill) {
     if (n >= lanes) return load(p);
@@ -104,6 +112,14 @@ struct Vec<float> {
   Vec(float v) : r(vdupq_n_f32(v)) {}
 
   static Vec load(const float* p) { return vld1q_f32(p); }
+  static Vec load_once(const float* p) {
+    Vec v = load(p);
+    __asm__("" : "+w"(v.r));
+    return v;
+  }
+  // There is no such store of a single vector.
+  void stream(float* p) const { store(p); }
+  static void fence() {}
   void store(float* p) const { vst1q_f32(p, r); }
   static Vec load_first(const float* p, int n, float fill) {
     if (n >= lanes) return load(p);

@@ -28,6 +28,9 @@ struct Vec {
 
   static Vec load(const T* p) { return *p; }
   void store(T* p) const { *p = r; }
+  static Vec load_once(const T* p) { return load(p); }
+  void stream(T* p) const { store(p); }
+  static void fence() {}
   static Vec load_first(const T* p, int n, T fill) { return n > 0 ? *p : fill; }
   void store_first(T* p, int n) const {
     if (n > 0) *p = r;

@@ -2,6 +2,10 @@
 //
 //   Vec<T>::lanes               how many elements
 //   load, store                 unaligned
+//   load_once                   the same, kept in a register: the compiler would otherwise load anew
+//                               for every use
+//   stream, fence               a store to aligned memory, past the caches; what orders such stores
+//                               before those of other threads
 //   load_first, store_first     the first n lanes (n may be <= 0 or >= lanes); memory beyond is not
 //                               touched, lanes beyond take `fill`
 //   + - * / ^                   ^ acts on the bits

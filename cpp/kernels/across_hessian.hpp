@@ -1,0 +1,120 @@
+// The matrices c (diag(p) - p p^T) of rows across lanes: p and its kin are made a row in each lane, and
+// the matrices from them row by row.
+#pragma once
+
+#include "kernels/across_losses.hpp"
+
+namespace softlane {
+namespace SOFTLANE_ISA {
+
+// The matrices as rows of n^2 classes, if that is how they lie. Symmetric, a matrix is its transpose.
+inline bool flattened(const Call& call, Stream& flat) {
+  flat = call.out[0];
+  const index_t a = flat.class_stride, b = flat.second_class_stride;
+  flat.class_stride = b == a * call.classes ? a : b;
+  return b == a * call.classes || a == b * call.classes;
+}
+
+// Of few classes, a matrix is made across lanes too: it goes to memory as a row of n^2 classes. From 16
+// on, runs are as fast; float64 in AVX-512 has them 8% faster at 15 and 16, float32 20% slower.
+template <class T>
+inline void small_matrices(const Call& call, index_t begin, index_t end, void* memory,
+                           const Stream& flat) {
+  using V = Vec<T>;
+  using P = Pack<T>;
+  constexpr int most = most_across;
+  const LabelledGroups<T> labelled(call);
+  const int n = static_cast<int>(call.classes), size = n * n;
+  const Carrier<T> out(call, flat, size);
+  T* const panel = moments_of<T>(call, memory);
+  T* const buffer = panel + panel_classes(size, 16) * V::lanes;
+  const auto finish = [&](const GroupSlot<T>& slot) {
+    const GroupSummary<T>& s = slot.summary;
+    const auto numbers = labelled.numbers(slot);
+    const Variance<T, P> variance(s.sum, numbers.curvature);
+    const Entry<T> entry{variance.between};
+    const V at_top = labelled.top_curvature(slot, numbers);
+    V p[most], q[most];
+    for (int k = 0; k < n; ++k) p[k] = variance.probability(slot.e.load(k), q[k]);
+    const Columns<T> h = out.open(slot.group, panel);
+    for (int j = 0; j < n; ++j) {
+      for (int k = 0; k < j; ++k) {
+        const V v = entry(p[j], q[j], p[k], q[k]);
+        h.store(j * n + k, v);
+        h.store(k * n + j, v);
+      }
+      h.store(j * n + j, select(equal(s.where, V(ranks<T>.of[j])), at_top, variance.of(p[j])));
+    }
+    blank_rows(h, size, s.bad, quiet_nan<T>());
+    blank_rows(h, size, numbers.left_out & slot.rows(), T(0));
+    out.write(slot.group, h, buffer);
+  };
+  each_group<T>(
+      call, begin, end, memory, Keep::panel, nullptr, {},
+      [&](GroupSlot<T>& slot) { labelled.start(slot); }, finish, cross_entropy_hessian_rows<T>);
+}
+
+template <class T>
+void cross_entropy_hessian(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+  using V = Vec<T>;
+  using P = Pack<T>;
+  constexpr int W = V::lanes;
+  // A group of one row shares nothing.
+  if (!LabelledGroups<T>::suit(call) || call.classes > most_panel_classes || W == 1)
+    return cross_entropy_hessian_rows<T>(call, begin, end, memory);
+  Stream flat;
+  if (call.classes <= most_across && flattened(call, flat))
+    return small_matrices<T>(call, begin, end, memory, flat);
+  const LabelledGroups<T> labelled(call);
+  const Matrices<T> out(call);
+  const int n = static_cast<int>(call.classes);
+  const index_t step = Moments<T>::padded(n), area = step * W;
+  T* const buffer = group_buffer<T>(call, memory);
+  T* const p_rows = moments_of<T>(call, memory);
+  T *const q_rows = p_rows + area, *const d_rows = q_rows + area;
+  const Scratch<T> scratch(memory, call.classes);
+  const auto finish = [&](const GroupSlot<T>& slot) {
+    const GroupSummary<T>& s = slot.summary;
+    const auto numbers = labelled.numbers(slot);
+    const Variance<T, P> variance(s.sum, numbers.curvature);
+    const V at_top = labelled.top_curvature(slot, numbers);
+    const Columns<T> q = in_panel(slot.second), d = in_panel(buffer);
+    for (int k = 0; k < n; ++k) {
+      V lost;
+      const V p = variance.probability(slot.e.load(k), lost);
+      slot.e.store(k, p);
+      q.store(k, lost);
+      d.store(k, select(equal(s.where, V(ranks<T>.of[k])), at_top, variance.of(p)));
+    }
+    write_panel(slot.first, n, p_rows, step);
+    write_panel(slot.second, n, q_rows, step);
+    write_panel(buffer, n, d_rows, step);
+    alignas(64) T high[W], low[W];
+    variance.between.hi.store(high);
+    variance.between.lo.store(low);
+    RowCursor cursor(slot.group.first);
+    for (int r = 0; r < slot.group.count; ++r, cursor.advance()) {
+      char* const to = cursor.locate(call.out[0]);
+      T *const p = p_rows + r * step, *const lost = q_rows + r * step;
+      repeat_begin(p, n);
+      repeat_begin(lost, n);
+      if ((numbers.left_out >> r & 1) != 0) {
+        out.fill(T(0), to);
+      } else if ((s.bad >> r & 1) != 0) {
+        out.fill(quiet_nan<T>(), to);
+      } else {
+        Factor<T> c;
+        c.hi = V(high[r]);
+        c.lo = V(low[r]);
+        out.write(c, {p, lost, d_rows + r * step, n}, to, scratch.terms);
+      }
+    }
+  };
+  each_group<T>(
+      call, begin, end, memory, Keep::panel, nullptr, {},
+      [&](GroupSlot<T>& slot) { labelled.start(slot); }, finish, cross_entropy_hessian_rows<T>);
+  out.settle();
+}
+
+}  // namespace SOFTLANE_ISA
+}  // namespace softlane

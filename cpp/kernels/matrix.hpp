@@ -1,0 +1,206 @@
+// The matrices c (diag(p) - p p^T): how they are written, from a row's probabilities p, what their
+// rounding lost q, and the diagonal d.
+//
+// All that counts is how K^2 entries reach memory. Lines of any K that follow each other are one run of
+// K^2 elements, which is stored by whole aligned vectors: one that spans the end of a line and the begin
+// of the next takes each part's own p_j, and p_k from a p that goes on with its first elements.
+#pragma once
+
+#include "kernels/losses.hpp"
+
+namespace softlane {
+namespace SOFTLANE_ISA {
+
+// The entries of j and k != j. Every product of j and k is commutative, and c comes last: the matrix is
+// symmetric to the last bit. The entries multiply two probabilities, each of which may be off by nearly
+// 2 ULP when rounded, and by half of that before: hence the two parts.
+template <class T>
+struct Entry {
+  using V = Vec<T>;
+  Factor<T> c;
+  SOFTLANE_INLINE V operator()(V pj, V qj, V pk, V qk) const {
+    const V zero(T(0)), product = pj * pk;
+    const V lost = fma(pj, pk, zero - product) + (pj * qk + qj * pk);
+    return zero - fma(c.hi, product, fma(c.hi, lost, c.lo * product));
+  }
+};
+// The same bits where c = 1, as mostly: half as many multiplications.
+template <class T>
+struct UnitEntry {
+  using V = Vec<T>;
+  SOFTLANE_INLINE V operator()(V pj, V qj, V pk, V qk) const {
+    const V minus = V(T(0)) - pj * pk;
+    return minus - (fma(pj, pk, minus) + (pj * qk + qj * pk));
+  }
+};
+
+template <class T>
+struct LaneNumbers {
+  T of[16];
+  constexpr LaneNumbers() : of() {
+    for (int l = 0; l < 16; ++l) of[l] = static_cast<T>(l);
+  }
+};
+template <class T>
+inline constexpr LaneNumbers<T> lane_numbers{};
+
+// A row's p, q and d: n elements each. Where n fills a vector p and q go on with their first.
+template <class T>
+struct Moments {
+  const T *p, *q, *d;
+  index_t n;
+
+  static constexpr index_t padded(index_t classes) { return classes + Vec<T>::lanes; }
+};
+template <class T>
+inline void repeat_begin(T* row, index_t n) {
+  if (n >= Vec<T>::lanes) Vec<T>::load(row).store(row + n);
+}
+
+// How a run is stored. Unaligned stores and aligned loads are 15% faster where the caches hold all, and
+// 80% slower where they do not; so it is the stores that are aligned. Beyond the caches a store that
+// writes a whole line past them spares reading it; it costs more than it saves where anything else is
+// stored to that line, and so the diagonal has to come with it.
+enum class Stores : std::uint8_t { cached, streamed };
+
+// n >= lanes
+template <Stores stores, class T, class E>
+SOFTLANE_INLINE void write_run(const E& entry, const Moments<T>& m, T* to) {
+  using V = Vec<T>;
+  constexpr index_t W = V::lanes;
+  const T *const p = m.p, *const q = m.q, *const d = m.d;
+  const index_t n = m.n;
+  const V width(static_cast<T>(W)), length(static_cast<T>(n)), one(T(1));
+  T* line = to;
+  V j(T(0)), pj(p[0]), qj(q[0]), dj(d[0]), k(V::load(lane_numbers<T>.of));
+  // The entries from `at` on, whose classes are `classes`.
+  const auto entries = [&](index_t at, V classes) __attribute__((always_inline)) {
+    const V h = entry(pj, qj, V::load_once(p + at), V::load_once(q + at));
+    return stores == Stores::streamed ? select(equal(classes, j), dj, h) : h;
+  };
+  const auto put = [&](index_t at, V classes) __attribute__((always_inline)) {
+    if constexpr (stores == Stores::streamed) {
+      entries(at, classes).stream(line + at);
+    } else {
+      entries(at, classes).store(line + at);
+    }
+  };
+  index_t at = -static_cast<index_t>(reinterpret_cast<std::uintptr_t>(to) / sizeof(T)) & (W - 1);
+  // Not a vector whose last lanes are masked: it would still touch the line that is streamed next.
+  alignas(64) T first[W];
+  entries(0, k).store(first);
+  std::memcpy(to, first, sizeof(T) * static_cast<std::size_t>(at));
+  k = k + V(static_cast<T>(at));
+  for (index_t number = 0;; ++number, line += n) {
+    for (; at + W <= n; at += W) {
+      put(at, k);
+      k = k + width;
+    }
+    if (number == n - 1) break;
+    const V next_j = j + one, next_p(p[number + 1]), next_q(q[number + 1]), next_d(d[number + 1]);
+    V next_k = k - length;
+    if (at < n) {
+      const auto here = greater(length, k);
+      j = select(here, j, next_j);
+      pj = select(here, pj, next_p);
+      qj = select(here, qj, next_q);
+      dj = select(here, dj, next_d);
+      put(at, select(here, k, next_k));
+      at += W;
+      next_k = next_k + width;
+    }
+    at -= n;
+    if constexpr (stores == Stores::cached) line[number] = d[number];
+    j = next_j;
+    pj = next_p;
+    qj = next_q;
+    dj = next_d;
+    k = next_k;
+  }
+  entries(at, k).store_first(line + at, static_cast<int>(n - at));
+  if constexpr (stores == Stores::cached) line[n - 1] = d[n - 1];
+}
+
+// Any strides, formats and n.
+template <class T, class E>
+SOFTLANE_INLINE void write_lines(const E& entry, const Moments<T>& m, Row<T> line, index_t step,
+                                 T* block) {
+  using V = Vec<T>;
+  for (index_t j = 0; j < m.n; ++j, line.data += step) {
+    const V pj(m.p[j]), qj(m.q[j]);
+    for (index_t k0 = 0; k0 < m.n; k0 += block_size) {
+      const int n = block_length(m.n, k0);
+      T* h = line.open(k0, block);
+      each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
+        part.store(entry(pj, qj, part.load(m.p + k0 + k), part.load(m.q + k0 + k)), h + k);
+      });
+      line.put(k0, n, h);
+    }
+    line.set(j, m.d[j]);
+  }
+}
+
+// From so many bytes on, results go past the caches: no core's share of a last level is larger. But not
+// to an array that the kernel's own writes bring into being: its pages come through the caches.
+inline constexpr double stream_from = 0x1p25;
+
+// The output of matrices.
+template <class T>
+class Matrices {
+ public:
+  using V = Vec<T>;
+  static constexpr index_t size = static_cast<index_t>(sizeof(T));
+
+  explicit Matrices(const Call& call) : out_(call.out[0]), classes_(call.classes) {
+    // Symmetric, a matrix is its transpose.
+    const index_t inner = out_.class_stride, outer = out_.second_class_stride;
+    runs_ = classes_ >= Vec<T>::lanes && Row<T>{nullptr, 0, out_.format}.native() &&
+            ((inner == size && outer == classes_ * size) ||
+             (outer == size && inner == classes_ * size)) &&
+            reinterpret_cast<std::uintptr_t>(out_.data) % sizeof(T) == 0;
+    for (int d = 0; d < call.space.ndim; ++d) runs_ = runs_ && out_.row_stride[d] % size == 0;
+    const double bytes = static_cast<double>(call.space.rows) * static_cast<double>(classes_) *
+                         static_cast<double>(classes_) * static_cast<double>(size);
+    streams_ = runs_ && !call.out_is_new && bytes > stream_from;
+  }
+
+  // After the last write.
+  void settle() const {
+    if (streams_) Vec<T>::fence();
+  }
+
+  SOFTLANE_INLINE void write(const Factor<T>& c, const Moments<T>& m, char* to, T* block) const {
+    const V one(T(1)), zero(T(0));
+    const bool unit = (static_cast<unsigned>(equal(c.hi, one)) & 1) != 0 &&
+                      (static_cast<unsigned>(equal(c.lo, zero)) & 1) != 0;
+    unit ? write_entries(UnitEntry<T>{}, m, to, block) : write_entries(Entry<T>{c}, m, to, block);
+  }
+  void fill(T v, char* to) const {
+    Row<T> line{to, out_.class_stride, out_.format};
+    for (index_t j = 0; j < classes_; ++j, line.data += out_.second_class_stride) {
+      line.fill(classes_, v);
+    }
+  }
+
+ private:
+  template <class E>
+  __attribute__((noinline)) void write_entries(const E entry, const Moments<T>& m, char* to,
+                                               T* block) const {
+    T* const run = reinterpret_cast<T*>(to);
+    if (!runs_) {
+      const Row<T> line{to, out_.class_stride, out_.format};
+      write_lines(entry, m, line, out_.second_class_stride, block);
+    } else if (streams_) {
+      write_run<Stores::streamed>(entry, m, run);
+    } else {
+      write_run<Stores::cached>(entry, m, run);
+    }
+  }
+
+  const Stream& out_;
+  index_t classes_;
+  bool runs_ = false, streams_ = false;
+};
+
+}  // namespace SOFTLANE_ISA
+}  // namespace softlane
