@@ -276,12 +276,10 @@ def logsumexp(
     (1.5413, -1.0)
     """
     result = _core.special_logsumexp(a, axis, b, keepdims, return_sign)
+    if not keepdims:
+        return result
+    # SciPy counts a 0-d input as of shape (1,), which shows where its dimensions are kept.
     if isinstance(result, tuple):
         value, sign = result
-        return _shaped(value, keepdims), _shaped(sign, keepdims)
-    return _shaped(result, keepdims)
-
-
-def _shaped(result: FloatResult, keepdims: bool) -> FloatResult:
-    """SciPy counts a 0-d input as of shape (1,), which shows where its dimensions are kept."""
-    return np.atleast_1d(result) if keepdims else result
+        return np.atleast_1d(value), np.atleast_1d(sign)
+    return np.atleast_1d(result)
