@@ -113,6 +113,18 @@ def test_one_hot_puts_the_classes_on_the_axis(axis: int) -> None:
     np.testing.assert_array_equal(got, np.moveaxis(np.eye(4)[labels], -1, axis))
 
 
+@pytest.mark.parametrize("code", ["f2", "f4", "f8", "i2", "i4", "u8"])
+@pytest.mark.parametrize("order", "<>")
+def test_one_hot_gives_any_byte_order(order: str, code: str) -> None:
+    got = sl.one_hot([2, 0], 3, dtype=order + code)
+    assert got.dtype == np.dtype(order + code)
+    assert got.tolist() == [[0, 0, 1], [1, 0, 0]]
+
+
+def test_one_hot_without_a_dtype_has_its_default() -> None:
+    assert sl.one_hot([1], 3, dtype=None).dtype == sl.one_hot([1], 3).dtype == np.float32
+
+
 # --- memory -------------------------------------------------------------------------------------
 
 VIEWS = {

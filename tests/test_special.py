@@ -178,6 +178,26 @@ def test_shapes_that_do_not_broadcast_are_an_error_as_in_scipy() -> None:
         special.logsumexp(np.ones(3), b=np.ones(4))
 
 
+@pytest.mark.parametrize("flag", ["keepdims", "return_sign"])
+@pytest.mark.parametrize("bad", [np.array([0, 1]), np.zeros(0)], ids=str)
+def test_a_flag_without_a_truth_value_is_a_type_error(flag: str, bad: Array) -> None:
+    with pytest.raises(TypeError) as caught:
+        special.logsumexp([1.0, 2.0], **{flag: bad})
+    assert str(caught.value) == f"logsumexp: {flag} must be True or False, got {bad!r}"
+
+
+def test_messages_call_the_argument_a() -> None:
+    """As the signature does: SciPy's logsumexp has no x."""
+    masked = np.ma.masked_array([1.0, 2.0], [False, True])
+    for bad in (np.ones(2, complex), masked, "text", [[1.0], [1.0, 2.0]]):
+        with pytest.raises((TypeError, ValueError), match="^logsumexp: a (has|is) "):
+            special.logsumexp(bad)
+        with pytest.raises((TypeError, ValueError), match="^logsumexp: x (has|is) "):
+            sl.logsumexp(bad)
+    with pytest.raises(ValueError, match=r"^logsumexp: a has shape \(3,\) and b has shape \(4,\)"):
+        special.logsumexp(np.ones(3), b=np.ones(4))
+
+
 # --- departures, each on purpose and stated in the module's docstring -----------------------------
 
 

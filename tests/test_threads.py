@@ -81,6 +81,8 @@ def test_a_bad_number_of_threads_is_an_error(bad: Any, error: type[Exception]) -
         ({"OMP_NUM_THREADS": "5"}, 5),
         ({"SOFTLANE_NUM_THREADS": "3", "OMP_NUM_THREADS": "5"}, 3),
         ({"SOFTLANE_NUM_THREADS": "1"}, 1),
+        ({"SOFTLANE_NUM_THREADS": " 3 "}, 3),
+        ({"OMP_NUM_THREADS": "5,2"}, 5),  # 5 threads, and 2 inside each
     ],
 )
 def test_the_environment_sets_the_number_of_threads(
@@ -89,6 +91,24 @@ def test_the_environment_sets_the_number_of_threads(
     child = _python("import softlane as sl; print(sl.get_num_threads())", **environment)
     assert child.returncode == 0, child.stderr
     assert child.stdout == f"{wanted}\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "4x", "x4", "1e3", "0x4", "4.0", "4 4", "4,2", "0", "-3", "4097", "9" * 30]
+)
+def test_text_that_is_no_number_of_threads_does_not_count(text: str) -> None:
+    """As OpenMP does with OMP_NUM_THREADS."""
+    code = "import softlane as sl; print(sl.get_num_threads(), sl._core.chosen_num_threads())"
+    child = _python(code, SOFTLANE_NUM_THREADS=text, OMP_NUM_THREADS="5")
+    assert (child.returncode, child.stderr) == (0, "")
+    assert child.stdout == "5 0\n"
+
+
+@pytest.mark.parametrize("text", ["4x", "1e3", "0x4", "4 4", "4097x"])
+def test_openmp_and_softlane_agree_on_what_is_no_number(text: str) -> None:
+    """Else the pool would look limited, and set_num_threads could not exceed the misread number."""
+    code = "import softlane as sl; sl.set_num_threads(64); print(sl.get_num_threads())"
+    assert _python(code, OMP_NUM_THREADS=text).stdout == "64\n"
 
 
 def test_without_the_environment_threads_are_the_usable_processors() -> None:

@@ -56,6 +56,8 @@ def reductions_of_everything_are_scalars(x: F4, wide: F8) -> None:
 def losses_keep_the_dtype_of_the_logits(x: F4, wide: F8, labels: NDArray[np.int64]) -> None:
     assert_type(sl.cross_entropy(x, labels), F4 | np.float32)
     assert_type(sl.cross_entropy(wide, labels, reduction="mean"), np.float64)
+    assert_type(sl.cross_entropy(x, labels, ignore_index=np.int64(1)), F4 | np.float32)
+    assert_type(sl.cross_entropy_hessian_diag(x, labels, ignore_index=labels[0]), F4)
     assert_type(sl.cross_entropy_grad(x, labels, weight=[1.0, 2.0, 3.0]), F4)
     assert_type(sl.cross_entropy_value_and_grad(x, labels), tuple[F4 | np.float32, F4])
     assert_type(sl.cross_entropy_value_and_grad(x, labels, reduction="sum"), tuple[np.float32, F4])
@@ -68,6 +70,7 @@ def losses_keep_the_dtype_of_the_logits(x: F4, wide: F8, labels: NDArray[np.int6
 
 def labels_become_rows_of_the_dtype_asked_for(labels: NDArray[np.int64]) -> None:
     assert_type(sl.one_hot(labels, 3), F4)
+    assert_type(sl.one_hot(labels, np.int64(3), dtype=None), F4)
     assert_type(sl.one_hot([0, 2], 3, dtype=np.float64), F8)
     assert_type(sl.one_hot(labels, 3, dtype=np.int8), NDArray[np.int8])
     assert_type(sl.one_hot(labels, 3, dtype="bool"), NDArray[Any])
@@ -81,6 +84,8 @@ def the_configuration_is_plain_python() -> None:
     assert_type(sl.show_config("dicts"), dict[str, dict[str, Any]])
     with sl.num_threads(2) as nothing:
         assert_type(nothing, None)
+    with sl.num_threads(np.int64(2)):
+        sl.set_num_threads(np.int64(2))
 
 
 def mistakes_are_found(x: F4, wide: F8, labels: NDArray[np.int64]) -> None:
@@ -92,6 +97,7 @@ def mistakes_are_found(x: F4, wide: F8, labels: NDArray[np.int64]) -> None:
     sl.cross_entropy(x, labels, reduction="average")  # type: ignore[call-overload]
     sl.cross_entropy_value_and_grad(x, labels, out=x)  # type: ignore[call-overload]
     sl.cross_entropy_hessian_solve(x, x)  # type: ignore[call-overload]
+    sl.cross_entropy(x, labels, ignore_index=1.0)  # type: ignore[call-overload]
     sl.one_hot(labels, 2.5)  # type: ignore[call-overload]
     sl.set_num_threads("2")  # type: ignore[arg-type]
     sl.show_config(mode="yaml")  # type: ignore[call-overload]

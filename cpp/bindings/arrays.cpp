@@ -20,9 +20,7 @@ bool is_aligned(py::handle array) {
 
 int type_number(py::handle array) { return dtype_proxy(proxy(array)->descr)->type_num; }
 
-std::string dtype_text(py::handle array) {
-  return std::string(py::str(py::handle(proxy(array)->descr)));
-}
+std::string dtype_text(py::handle array) { return utf8(py::str(py::handle(proxy(array)->descr))); }
 
 index_t element_count(const View& view) {
   index_t count = 1;
@@ -65,7 +63,7 @@ bool is_masked_array(py::handle value) {
   return PyObject_TypeCheck(value.ptr(), reinterpret_cast<PyTypeObject*>(type.ptr())) != 0;
 }
 
-py::object as_ndarray(const char* function, const char* name, py::handle value) {
+py::object as_ndarray(const char* function, const char* name, py::handle value, Where where) {
   if (Py_TYPE(value.ptr()) == numpy->PyArray_Type_)
     return py::reinterpret_borrow<py::object>(value);
   // Subclasses come through first, so that an object whose __array__ gives a MaskedArray is seen.
@@ -75,9 +73,10 @@ py::object as_ndarray(const char* function, const char* name, py::handle value) 
   if (Py_TYPE(any) == numpy->PyArray_Type_) return array;
   if (is_masked_array(array))
     fail(PyExc_TypeError, function,
-         std::string(name) +
-             " is a MaskedArray, whose mask would be lost; pass its data, and the entries to keep "
-             "as where=~mask");
+         std::string(name) + " is a MaskedArray, whose mask would be lost; " +
+             (where == Where::chooses
+                  ? "pass its data, and the entries to keep as where=~mask"
+                  : "pass its data or filled() (where= is for the input of maps and reductions)"));
   PyObject* base =
       numpy->PyArray_View_(any, nullptr, reinterpret_cast<PyObject*>(numpy->PyArray_Type_));
   if (base == nullptr) throw py::error_already_set();
@@ -97,8 +96,8 @@ py::object cast_to(const char* function, py::handle array, int type) {
   return py::reinterpret_steal<py::object>(cast);
 }
 
-Array acquire(const char* function, const char* name, py::handle value) {
-  const py::object array = as_ndarray(function, name, value);
+Array acquire(const char* function, const char* name, py::handle value, Where where) {
+  const py::object array = as_ndarray(function, name, value, where);
   const std::optional<Format> format = format_of(proxy(array)->descr);
   if (!format)
     fail(PyExc_TypeError, function,
@@ -128,7 +127,11 @@ index_t checked_bytes(const index_t* shape, int ndim, index_t element_bytes) {
 
 py::object new_array(const char* function, const py::object& dtype, index_t item,
                      const index_t* shape, int ndim, const int* order) {
-  if (ndim > max_dims || checked_bytes(shape, ndim, item) < 0)
+  if (ndim > max_dims)
+    fail(PyExc_ValueError, function,
+         "the result would have " + std::to_string(ndim) + " dimensions, but NumPy allows " +
+             std::to_string(max_dims));
+  if (checked_bytes(shape, ndim, item) < 0)
     fail(PyExc_ValueError, function,
          "an array of shape " + shape_text(shape, ndim) + " is larger than can be addressed");
   index_t strides[max_dims];

@@ -75,11 +75,16 @@ struct Array {
 inline bool is_array(py::handle value) { return numpy->PyArray_Check_(value.ptr()); }
 bool is_masked_array(py::handle value);
 
+// Does where= of the same call choose entries of the argument? It is what to use in place of a mask.
+enum class Where : bool { absent, chooses };
+
 // np.asarray, as an instance of ndarray itself; a MaskedArray is a TypeError. Any dtype.
-py::object as_ndarray(const char* function, const char* name, py::handle value);
+py::object as_ndarray(const char* function, const char* name, py::handle value,
+                      Where where = Where::absent);
 
 // Floats, integers and bool, in any byte order and alignment; anything else is a TypeError.
-Array acquire(const char* function, const char* name, py::handle value);
+Array acquire(const char* function, const char* name, py::handle value,
+              Where where = Where::absent);
 
 // `array` (of any real dtype) as an aligned native array of NumPy's `type`; itself where it is that already.
 py::object cast_to(const char* function, py::handle array, int type);

@@ -7,7 +7,7 @@ namespace {
 // Larger than any dimension count, and still an axis that does not exist.
 constexpr long far_out = 1L << 30;
 
-long parse_one(const char* function, py::handle axis) {
+py::object integer_of(const char* function, py::handle axis) {
   PyObject* number = PyBool_Check(axis.ptr()) ? nullptr : PyNumber_Index(axis.ptr());
   if (number == nullptr) {
     if (PyErr_Occurred() != nullptr && !PyErr_ExceptionMatches(PyExc_TypeError))
@@ -16,18 +16,26 @@ long parse_one(const char* function, py::handle axis) {
     fail(PyExc_TypeError, function,
          "axis must be an integer, a tuple of integers or None, got " + repr_text(axis));
   }
-  const py::object owner = py::reinterpret_steal<py::object>(number);
+  return py::reinterpret_steal<py::object>(number);
+}
+
+long parse_one(const char* function, py::handle axis) {
   int overflow = 0;
-  const long value = PyLong_AsLongAndOverflow(number, &overflow);
+  const long value = PyLong_AsLongAndOverflow(integer_of(function, axis).ptr(), &overflow);
   if (overflow != 0 || value > far_out || value < -far_out)
     return overflow < 0 || value < 0 ? -far_out : far_out;
   return value;
 }
 
-int normalize(const char* function, long axis, int ndim) {
+int normalize(const char* function, const AxisArgument& argument, int i, int ndim) {
   // A 0-d array counts as one element: axis 0 and -1 exist.
   const int dims = ndim == 0 ? 1 : ndim;
-  if (axis < -dims || axis >= dims) fail_axis(function, py::int_(axis), ndim);
+  const long axis = argument.axis[i];
+  if (axis < -dims || axis >= dims) {
+    PyObject* const given = argument.given.ptr();
+    const py::handle entry = PyTuple_Check(given) ? PyTuple_GET_ITEM(given, i) : given;
+    fail_axis(function, integer_of(function, entry), ndim);
+  }
   return static_cast<int>(axis < 0 ? axis + dims : axis);
 }
 
@@ -35,6 +43,7 @@ int normalize(const char* function, long axis, int ndim) {
 
 AxisArgument parse_axis(const char* function, py::handle axis) {
   AxisArgument result;
+  result.given = axis;
   if (axis.is_none()) {
     result.all = true;
   } else if (PyTuple_Check(axis.ptr())) {
@@ -58,7 +67,7 @@ void Axes::split(const char* function, const AxisArgument& axis, const View& log
   static_assert(max_dims <= 64);
   if (axis.all) is_class = ~std::uint64_t{0};
   for (int i = 0; i < axis.count; ++i) {
-    const std::uint64_t bit = std::uint64_t{1} << normalize(function, axis.axis[i], logits.ndim);
+    const std::uint64_t bit = std::uint64_t{1} << normalize(function, axis, i, logits.ndim);
     if ((is_class & bit) != 0) {
       index_t given[max_dims];
       for (int k = 0; k < axis.count; ++k) given[k] = axis.axis[k];

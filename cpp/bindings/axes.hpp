@@ -10,6 +10,7 @@ struct AxisArgument {
   bool all = false;
   int count = 0;
   long axis[max_dims];
+  py::handle given;  // the caller's, for messages: axis[] is clamped
 };
 
 // The dimensions of logits, split. Classes run in C order over the class dimensions, however the

@@ -37,7 +37,7 @@ void fail_pending(const char* function, const std::string& what) {
   for (PyObject* candidate : {PyExc_ValueError, PyExc_TypeError, PyExc_MemoryError})
     if (error.matches(candidate)) type = candidate;
   if (type == nullptr) throw error;
-  const std::string message = what + ": " + std::string(py::str(error.value()));
+  const std::string message = what + ": " + utf8(py::str(error.value()));
   py::raise_from(error, type, (std::string(function) + ": " + message).c_str());
   throw py::error_already_set();
 }
@@ -69,17 +69,25 @@ std::string element_text(const char* name, index_t flat, const index_t* shape, i
   return std::string(name) + "[" + joined(index, ndim) + "]";
 }
 
+std::string utf8(py::handle text) {
+  PyObject* bytes = PyUnicode_AsEncodedString(text.ptr(), "utf-8", "backslashreplace");
+  if (bytes == nullptr) throw py::error_already_set();
+  return std::string(py::reinterpret_steal<py::bytes>(bytes));
+}
+
 std::string repr_text(py::handle value) {
   constexpr std::size_t longest = 80;
   PyObject* repr = PyObject_Repr(value.ptr());
   if (repr == nullptr) {
+    // An interrupt is not about the repr.
+    if (!PyErr_ExceptionMatches(PyExc_Exception)) throw py::error_already_set();
     PyErr_Clear();
     return "a " + type_text(value) + " object";
   }
   // Cut by characters, not bytes: the message has to stay valid UTF-8.
   const py::str text = py::reinterpret_steal<py::str>(repr);
-  if (py::len(text) <= longest) return std::string(text);
-  return std::string(py::str(text[py::slice(0, longest - 3, 1)])) + "...";
+  if (py::len(text) <= longest) return utf8(text);
+  return utf8(text[py::slice(0, longest - 3, 1)]) + "...";
 }
 
 std::string type_text(py::handle value) { return Py_TYPE(value.ptr())->tp_name; }

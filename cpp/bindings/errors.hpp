@@ -31,6 +31,9 @@ std::string shape_text(const index_t* shape, int ndim);
 // "name[1, 2]" for a flat index in C order; "name" for ndim == 0.
 std::string element_text(const char* name, index_t flat, const index_t* shape, int ndim);
 
+// Any Python text; lone surrogates, which UTF-8 does not have, come out escaped.
+std::string utf8(py::handle text);
+
 // repr(value), cut to a readable length.
 std::string repr_text(py::handle value);
 

@@ -18,6 +18,7 @@ py::object softmin(handle x, handle axis, handle temperature, handle where, hand
                    handle out);
 py::object logsumexp(handle x, handle axis, handle b, handle keepdims, handle return_sign,
                      handle where, handle dtype, handle out);
+py::object special_logsumexp(handle a, handle axis, handle b, handle keepdims, handle return_sign);
 py::object smooth_max(handle x, handle axis, handle temperature, handle keepdims, handle where,
                       handle dtype, handle out);
 py::object smooth_min(handle x, handle axis, handle temperature, handle keepdims, handle where,

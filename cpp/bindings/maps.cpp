@@ -17,7 +17,7 @@ py::object map(const char* name, Operation operation, Sign sign, handle x, handl
   task.dtype = parse_dtype(name, dtype);
   task.call.temperature = parse_temperature(name, temperature);
   const AxisArgument axes = parse_axis(name, axis);
-  task.logits = acquire(name, "x", x);
+  task.logits = acquire(name, "x", x, Where::chooses);
   task.keep(where, "x");
   task.axes.split(name, axes, task.logits.view);
   task.result_like(0, "out", out, task.logits.view);
@@ -33,9 +33,9 @@ py::object reduce(const char* name, const char* input, Operation operation, Sign
   task.dtype = parse_dtype(name, dtype);
   task.call.temperature = temperature;
   task.call.entropy_base = entropy_base;
-  const bool keep = parse_flag(keepdims);
+  const bool keep = parse_flag(name, "keepdims", keepdims);
   const AxisArgument axes = parse_axis(name, axis);
-  task.logits = acquire(name, input, x);
+  task.logits = acquire(name, input, x, Where::chooses);
   task.keep(where, input);
   task.axes.split(name, axes, task.logits.view);
   task.result_of_rows(0, "out", out, keep, task.result_element());
@@ -59,9 +59,9 @@ Element promote(const Array& x, bool x_weak, const Array& b, bool b_weak) {
 }
 
 // Both as views of the shape that they broadcast to.
-void broadcast_together(const char* name, Array& x, Array& b) {
+void broadcast_together(const char* name, const std::string& input, Array& x, Array& b) {
   const auto texts = [&] {
-    return "x has shape " + shape_text(x.view.shape, x.view.ndim) + " and b has shape " +
+    return input + " has shape " + shape_text(x.view.shape, x.view.ndim) + " and b has shape " +
            shape_text(b.view.shape, b.view.ndim);
   };
   const int ndim = std::max(x.view.ndim, b.view.ndim);
@@ -79,6 +79,33 @@ void broadcast_together(const char* name, Array& x, Array& b) {
     fail(PyExc_ValueError, name, texts() + "; together they are larger than can be addressed");
   x.view = wide_x;
   b.view = wide_b;
+}
+
+// `input`: what the signature calls x.
+py::object log_sum(const char* input, handle x, handle axis, handle b, handle keepdims,
+                   handle return_sign, handle where, handle dtype, handle out) {
+  const char* const name = "logsumexp";
+  Task task(name, b.is_none() ? Operation::logsumexp : Operation::signed_sum);
+  task.dtype = parse_dtype(name, dtype);
+  const bool keep = parse_flag(name, "keepdims", keepdims),
+             with_sign = parse_flag(name, "return_sign", return_sign);
+  const OutPair given = with_sign ? parse_out_pair(name, out) : OutPair{out, handle()};
+  const AxisArgument axes = parse_axis(name, axis);
+  task.logits = acquire(name, input, x, Where::chooses);
+  if (!b.is_none()) {
+    task.factors = acquire(name, "b", b);
+    task.promoted = promote(task.logits, is_weak(x), task.factors, is_weak(b));
+    broadcast_together(name, input, task.logits, task.factors);
+  }
+  task.keep(where, b.is_none() ? input : "x and b together");
+  task.axes.split(name, axes, task.logits.view);
+  task.result_of_rows(0, with_sign ? "out[0]" : "out", given.first, keep, task.result_element());
+  if (with_sign) {
+    task.result_of_rows(1, "out[1]", given.second, keep, task.result_element());
+    check_apart(name, task.out[0], task.out[1]);
+  }
+  task.execute();
+  return with_sign ? task.finish_pair() : task.finish();
 }
 
 }  // namespace
@@ -101,27 +128,11 @@ py::object softmin(handle x, handle axis, handle temperature, handle where, hand
 
 py::object logsumexp(handle x, handle axis, handle b, handle keepdims, handle return_sign,
                      handle where, handle dtype, handle out) {
-  const char* const name = "logsumexp";
-  Task task(name, b.is_none() ? Operation::logsumexp : Operation::signed_sum);
-  task.dtype = parse_dtype(name, dtype);
-  const bool keep = parse_flag(keepdims), with_sign = parse_flag(return_sign);
-  const OutPair given = with_sign ? parse_out_pair(name, out) : OutPair{out, handle()};
-  const AxisArgument axes = parse_axis(name, axis);
-  task.logits = acquire(name, "x", x);
-  if (!b.is_none()) {
-    task.factors = acquire(name, "b", b);
-    task.promoted = promote(task.logits, is_weak(x), task.factors, is_weak(b));
-    broadcast_together(name, task.logits, task.factors);
-  }
-  task.keep(where, b.is_none() ? "x" : "x and b together");
-  task.axes.split(name, axes, task.logits.view);
-  task.result_of_rows(0, with_sign ? "out[0]" : "out", given.first, keep, task.result_element());
-  if (with_sign) {
-    task.result_of_rows(1, "out[1]", given.second, keep, task.result_element());
-    check_apart(name, task.out[0], task.out[1]);
-  }
-  task.execute();
-  return with_sign ? task.finish_pair() : task.finish();
+  return log_sum("x", x, axis, b, keepdims, return_sign, where, dtype, out);
+}
+
+py::object special_logsumexp(handle a, handle axis, handle b, handle keepdims, handle return_sign) {
+  return log_sum("a", a, axis, b, keepdims, return_sign, py::none(), py::none(), py::none());
 }
 
 py::object smooth_max(handle x, handle axis, handle temperature, handle keepdims, handle where,

@@ -11,6 +11,7 @@ PyMethodDef methods[] = {
     entry<log_softmax>("log_softmax"),
     entry<softmin>("softmin"),
     entry<logsumexp>("logsumexp"),
+    entry<special_logsumexp>("special_logsumexp"),
     entry<smooth_max>("smooth_max"),
     entry<smooth_min>("smooth_min"),
     entry<entropy>("entropy"),
@@ -31,5 +32,9 @@ PYBIND11_MODULE(_core, module) {
   import_numpy();
   register_config(module);
   register_direct(module);
+  // For one_hot, which is Python.
+  module.def("as_ndarray", [](const char* function, const char* name, pybind11::handle value) {
+    return as_ndarray(function, name, value);
+  });
   if (PyModule_AddFunctions(module.ptr(), methods) < 0) throw pybind11::error_already_set();
 }

@@ -9,9 +9,11 @@ namespace softlane::bindings {
 
 namespace {
 
+bool has_dimensions(py::handle value) { return is_array(value) && proxy(value)->nd > 0; }
+
 double parse_real(const char* function, const char* name, py::handle value, const char* accepted) {
   if (PyFloat_CheckExact(value.ptr())) return PyFloat_AS_DOUBLE(value.ptr());
-  const bool not_scalar = is_array(value) && proxy(value)->nd > 0;
+  const bool not_scalar = has_dimensions(value);
   const double number = not_scalar ? -1.0 : PyFloat_AsDouble(value.ptr());
   if (not_scalar || (number == -1.0 && PyErr_Occurred() != nullptr)) {
     PyObject* type = PyExc_TypeError;
@@ -71,12 +73,17 @@ Reduction parse_reduction(const char* function, py::handle value) {
   fail_value(function, "reduction", value, accepted);
 }
 
-bool parse_flag(py::handle value) {
+bool parse_flag(const char* function, const char* name, py::handle value) {
   if (value.ptr() == Py_True) return true;
   if (value.ptr() == Py_False) return false;
-  const int truth = PyObject_IsTrue(value.ptr());
-  if (truth < 0) throw py::error_already_set();
-  return truth != 0;
+  const int truth = has_dimensions(value) ? -1 : PyObject_IsTrue(value.ptr());
+  if (truth >= 0) return truth != 0;
+  if (PyErr_Occurred() != nullptr && !PyErr_ExceptionMatches(PyExc_TypeError) &&
+      !PyErr_ExceptionMatches(PyExc_ValueError))
+    throw py::error_already_set();
+  PyErr_Clear();
+  fail(PyExc_TypeError, function,
+       std::string(name) + " must be True or False, got " + repr_text(value));
 }
 
 IgnoreIndex parse_ignore_index(const char* function, py::handle value) {

@@ -14,7 +14,7 @@ double parse_entropy_base(const char* function, py::handle base);
 enum class Reduction : std::uint8_t { none, sum, mean };
 Reduction parse_reduction(const char* function, py::handle value);
 
-bool parse_flag(py::handle value);
+bool parse_flag(const char* function, const char* name, py::handle value);
 
 // A label to be ignored, if any. Beyond int64 it can match labels of dtype uint64 only.
 struct IgnoreIndex {

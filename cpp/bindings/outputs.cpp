@@ -107,8 +107,7 @@ void Output::prepare(const char* function, const char* name, py::handle given, E
     fail(PyExc_TypeError, function,
          label + " must be a NumPy array or None, got " + type_text(given));
   if (is_masked_array(given))
-    fail(PyExc_TypeError, function,
-         label + " is a MaskedArray; pass an ordinary array (where= chooses entries of the input)");
+    fail(PyExc_TypeError, function, label + " is a MaskedArray; pass an ordinary array");
   given_ = py::reinterpret_borrow<py::object>(given);
   array_ = given_;
   if (Py_TYPE(given.ptr()) != numpy->PyArray_Type_) {

@@ -1,6 +1,7 @@
 #include "parallel/parallel.hpp"
 
 #include <atomic>
+#include <cctype>
 #include <cstdlib>
 #include <memory>
 #include <new>
@@ -21,16 +22,23 @@ namespace {
 constexpr index_t elements_per_thread = 16000;
 constexpr std::size_t alignment = 64;
 
-int number_from(const char* variable) {
+// What a variable says, wholly a number in range; else 0. A list, where there may be one, counts as
+// its first number.
+enum class Lists : bool { no, yes };
+int number_from(const char* variable, Lists lists) {
   const char* text = std::getenv(variable);
-  const long n = text != nullptr ? std::strtol(text, nullptr, 10) : 0;
-  return n >= 1 && n <= 4096 ? static_cast<int>(n) : 0;
+  if (text == nullptr) return 0;
+  char* end = nullptr;
+  const long n = std::strtol(text, &end, 10);
+  while (std::isspace(static_cast<unsigned char>(*end)) != 0) ++end;
+  const bool whole = *end == '\0' || (lists == Lists::yes && *end == ',');
+  return whole && n >= 1 && n <= 4096 ? static_cast<int>(n) : 0;
 }
 
 // OpenMP's number as the environment left it: what it says now may be a limit.
 int initial_pool() {
 #ifdef SOFTLANE_OPENMP
-  const int n = number_from("OMP_NUM_THREADS");
+  const int n = number_from("OMP_NUM_THREADS", Lists::yes);
   return n > 0 ? n : omp_get_num_procs();  // the CPUs this process may use
 #else
   return 1;
@@ -38,7 +46,7 @@ int initial_pool() {
 }
 
 const int whole_pool = initial_pool();
-std::atomic<int> chosen{number_from("SOFTLANE_NUM_THREADS")};
+std::atomic<int> chosen{number_from("SOFTLANE_NUM_THREADS", Lists::no)};
 
 // libgomp's workers do not survive a fork, and its child would wait for them for ever: a child
 // computes on its own thread.

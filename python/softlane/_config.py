@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, overload
+from typing import Any, Literal, SupportsIndex, overload
 
 import numpy as np
 
@@ -20,7 +20,8 @@ def get_num_threads() -> int:
     int
         At least 1. Until `set_num_threads` is called it comes from the environment variable
         ``SOFTLANE_NUM_THREADS``, else from ``OMP_NUM_THREADS``, else from the processors that this
-        process may run on; the variables are read at import.
+        process may run on. The variables are read at import; text that is not a whole number from
+        1 to 4096 does not count.
 
     See Also
     --------
@@ -46,7 +47,7 @@ def get_num_threads() -> int:
     return _core.get_num_threads()
 
 
-def set_num_threads(n: int) -> None:
+def set_num_threads(n: SupportsIndex) -> None:
     """Set the number of threads that a call may use.
 
     Parameters
@@ -84,7 +85,7 @@ def set_num_threads(n: int) -> None:
 
 
 @contextmanager
-def num_threads(n: int) -> Iterator[None]:
+def num_threads(n: SupportsIndex) -> Iterator[None]:
     """Set the number of threads for a ``with`` block, and put the earlier number back after it.
 
     Parameters

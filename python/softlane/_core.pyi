@@ -1,9 +1,9 @@
 # The compiled module: every argument by position, every check inside. The public functions wrap it.
 from collections.abc import Callable
 from types import MethodType
-from typing import Any, Final, Literal, final, overload
+from typing import Any, Final, Literal, SupportsIndex, final, overload
 
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 from typing_extensions import Self
 
 from softlane._typing import Axis, FloatArray, FloatResult, OutPair, Reduction
@@ -73,6 +73,16 @@ def logsumexp(
     out: FloatArray | OutPair | None,
     /,
 ) -> FloatResult | tuple[FloatResult, FloatResult]: ...
+
+# Under the signature of softlane.special, for its messages.
+def special_logsumexp(
+    a: ArrayLike,
+    axis: Axis,
+    b: ArrayLike | None,
+    keepdims: bool,
+    return_sign: bool,
+    /,
+) -> FloatResult | tuple[FloatResult, FloatResult]: ...
 def smooth_max(
     x: ArrayLike,
     axis: Axis,
@@ -111,7 +121,7 @@ def cross_entropy(
     weight: ArrayLike | None,
     sample_weight: ArrayLike | None,
     label_smoothing: float,
-    ignore_index: int | None,
+    ignore_index: SupportsIndex | None,
     reduction: Reduction,
     out: FloatArray | None,
     /,
@@ -123,7 +133,7 @@ def cross_entropy_grad(
     weight: ArrayLike | None,
     sample_weight: ArrayLike | None,
     label_smoothing: float,
-    ignore_index: int | None,
+    ignore_index: SupportsIndex | None,
     reduction: Reduction,
     out: FloatArray | None,
     /,
@@ -135,7 +145,7 @@ def cross_entropy_value_and_grad(
     weight: ArrayLike | None,
     sample_weight: ArrayLike | None,
     label_smoothing: float,
-    ignore_index: int | None,
+    ignore_index: SupportsIndex | None,
     reduction: Reduction,
     out: OutPair | None,
     /,
@@ -147,7 +157,7 @@ def cross_entropy_grad_and_hess_diag(
     weight: ArrayLike | None,
     sample_weight: ArrayLike | None,
     label_smoothing: float,
-    ignore_index: int | None,
+    ignore_index: SupportsIndex | None,
     reduction: Reduction,
     out: OutPair | None,
     /,
@@ -159,7 +169,7 @@ def cross_entropy_hessian(
     weight: ArrayLike | None,
     sample_weight: ArrayLike | None,
     label_smoothing: float,
-    ignore_index: int | None,
+    ignore_index: SupportsIndex | None,
     reduction: Reduction,
     out: FloatArray | None,
     /,
@@ -171,7 +181,7 @@ def cross_entropy_hessian_diag(
     weight: ArrayLike | None,
     sample_weight: ArrayLike | None,
     label_smoothing: float,
-    ignore_index: int | None,
+    ignore_index: SupportsIndex | None,
     reduction: Reduction,
     out: FloatArray | None,
     /,
@@ -184,7 +194,7 @@ def cross_entropy_hvp(
     weight: ArrayLike | None,
     sample_weight: ArrayLike | None,
     label_smoothing: float,
-    ignore_index: int | None,
+    ignore_index: SupportsIndex | None,
     reduction: Reduction,
     out: FloatArray | None,
     /,
@@ -198,7 +208,7 @@ def cross_entropy_hessian_solve(
     weight: ArrayLike | None,
     sample_weight: ArrayLike | None,
     label_smoothing: float,
-    ignore_index: int | None,
+    ignore_index: SupportsIndex | None,
     reduction: Reduction,
     out: FloatArray | None,
     /,
@@ -215,8 +225,10 @@ class Direct:
     @overload
     def __get__(self, owner: object, type: type | None = None, /) -> MethodType: ...
 
+# np.asarray; a MaskedArray, and what is no array, is an error under the function's name.
+def as_ndarray(function: str, name: str, value: ArrayLike, /) -> NDArray[Any]: ...
 def get_num_threads() -> int: ...
-def set_num_threads(n: int, /) -> None: ...
+def set_num_threads(n: SupportsIndex, /) -> None: ...
 
 # The choice behind it, 0 for none: what num_threads puts back.
 def chosen_num_threads() -> int: ...

@@ -7,7 +7,7 @@ of `softlane._losses`. The compiled module does all the checks.
 
 from __future__ import annotations
 
-from typing import overload
+from typing import SupportsIndex, overload
 
 from numpy.typing import ArrayLike, NDArray
 
@@ -25,7 +25,7 @@ def cross_entropy_grad_and_hess_diag(
     weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
-    ignore_index: int | None = None,
+    ignore_index: SupportsIndex | None = None,
     reduction: Reduction = "none",
     out: tuple[NDArray[Float] | None, NDArray[Float] | None] | None = None,
 ) -> tuple[NDArray[Float], NDArray[Float]]: ...
@@ -38,7 +38,7 @@ def cross_entropy_grad_and_hess_diag(
     weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
-    ignore_index: int | None = None,
+    ignore_index: SupportsIndex | None = None,
     reduction: Reduction = "none",
     out: OutPair | None = None,
 ) -> tuple[FloatResult, FloatResult]: ...
@@ -51,7 +51,7 @@ def cross_entropy_grad_and_hess_diag(
     weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
-    ignore_index: int | None = None,
+    ignore_index: SupportsIndex | None = None,
     reduction: Reduction = "none",
     out: OutPair | None = None,
 ) -> tuple[FloatResult, FloatResult]:
@@ -174,7 +174,7 @@ def cross_entropy_hessian(
     weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
-    ignore_index: int | None = None,
+    ignore_index: SupportsIndex | None = None,
     reduction: Reduction = "none",
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float]: ...
@@ -187,7 +187,7 @@ def cross_entropy_hessian(
     weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
-    ignore_index: int | None = None,
+    ignore_index: SupportsIndex | None = None,
     reduction: Reduction = "none",
     out: FloatArray | None = None,
 ) -> FloatArray: ...
@@ -200,7 +200,7 @@ def cross_entropy_hessian(
     weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
-    ignore_index: int | None = None,
+    ignore_index: SupportsIndex | None = None,
     reduction: Reduction = "none",
     out: FloatArray | None = None,
 ) -> FloatArray:
@@ -322,7 +322,7 @@ def cross_entropy_hessian_diag(
     weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
-    ignore_index: int | None = None,
+    ignore_index: SupportsIndex | None = None,
     reduction: Reduction = "none",
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float]: ...
@@ -335,7 +335,7 @@ def cross_entropy_hessian_diag(
     weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
-    ignore_index: int | None = None,
+    ignore_index: SupportsIndex | None = None,
     reduction: Reduction = "none",
     out: FloatArray | None = None,
 ) -> FloatResult: ...
@@ -348,7 +348,7 @@ def cross_entropy_hessian_diag(
     weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
-    ignore_index: int | None = None,
+    ignore_index: SupportsIndex | None = None,
     reduction: Reduction = "none",
     out: FloatArray | None = None,
 ) -> FloatResult:
@@ -465,7 +465,7 @@ def cross_entropy_hvp(
     weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
-    ignore_index: int | None = None,
+    ignore_index: SupportsIndex | None = None,
     reduction: Reduction = "none",
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float]: ...
@@ -479,7 +479,7 @@ def cross_entropy_hvp(
     weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
-    ignore_index: int | None = None,
+    ignore_index: SupportsIndex | None = None,
     reduction: Reduction = "none",
     out: FloatArray | None = None,
 ) -> FloatResult: ...
@@ -493,7 +493,7 @@ def cross_entropy_hvp(
     weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
-    ignore_index: int | None = None,
+    ignore_index: SupportsIndex | None = None,
     reduction: Reduction = "none",
     out: FloatArray | None = None,
 ) -> FloatResult:
@@ -627,7 +627,7 @@ def cross_entropy_hessian_solve(
     weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
-    ignore_index: int | None = None,
+    ignore_index: SupportsIndex | None = None,
     reduction: Reduction = "none",
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float]: ...
@@ -642,7 +642,7 @@ def cross_entropy_hessian_solve(
     weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
-    ignore_index: int | None = None,
+    ignore_index: SupportsIndex | None = None,
     reduction: Reduction = "none",
     out: FloatArray | None = None,
 ) -> FloatResult: ...
@@ -657,7 +657,7 @@ def cross_entropy_hessian_solve(
     weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
-    ignore_index: int | None = None,
+    ignore_index: SupportsIndex | None = None,
     reduction: Reduction = "none",
     out: FloatArray | None = None,
 ) -> FloatResult:

@@ -6,7 +6,7 @@ The compiled module does all the checks.
 
 from __future__ import annotations
 
-from typing import Literal, overload
+from typing import Literal, SupportsIndex, overload
 
 from numpy.typing import ArrayLike, NDArray
 
@@ -32,7 +32,7 @@ def cross_entropy(
     weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
-    ignore_index: int | None = None,
+    ignore_index: SupportsIndex | None = None,
     reduction: Literal["sum", "mean"],
     out: None = None,
 ) -> Loss: ...
@@ -45,7 +45,7 @@ def cross_entropy(
     weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
-    ignore_index: int | None = None,
+    ignore_index: SupportsIndex | None = None,
     reduction: Reduction = "none",
     out: NDArray[Loss] | None = None,
 ) -> NDArray[Loss] | Loss: ...
@@ -58,7 +58,7 @@ def cross_entropy(
     weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
-    ignore_index: int | None = None,
+    ignore_index: SupportsIndex | None = None,
     reduction: Reduction = "none",
     out: FloatArray | None = None,
 ) -> FloatResult: ...
@@ -71,7 +71,7 @@ def cross_entropy(
     weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
-    ignore_index: int | None = None,
+    ignore_index: SupportsIndex | None = None,
     reduction: Reduction = "none",
     out: FloatArray | None = None,
 ) -> FloatResult:
@@ -212,7 +212,7 @@ def cross_entropy_grad(
     weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
-    ignore_index: int | None = None,
+    ignore_index: SupportsIndex | None = None,
     reduction: Reduction = "none",
     out: NDArray[Float] | None = None,
 ) -> NDArray[Float]: ...
@@ -225,7 +225,7 @@ def cross_entropy_grad(
     weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
-    ignore_index: int | None = None,
+    ignore_index: SupportsIndex | None = None,
     reduction: Reduction = "none",
     out: FloatArray | None = None,
 ) -> FloatResult: ...
@@ -238,7 +238,7 @@ def cross_entropy_grad(
     weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
-    ignore_index: int | None = None,
+    ignore_index: SupportsIndex | None = None,
     reduction: Reduction = "none",
     out: FloatArray | None = None,
 ) -> FloatResult:
@@ -361,7 +361,7 @@ def cross_entropy_value_and_grad(
     weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
-    ignore_index: int | None = None,
+    ignore_index: SupportsIndex | None = None,
     reduction: Literal["sum", "mean"],
     out: tuple[None, NDArray[Loss] | None] | None = None,
 ) -> tuple[Loss, NDArray[Loss]]: ...
@@ -374,7 +374,7 @@ def cross_entropy_value_and_grad(
     weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
-    ignore_index: int | None = None,
+    ignore_index: SupportsIndex | None = None,
     reduction: Reduction = "none",
     out: tuple[NDArray[Loss] | None, NDArray[Loss] | None] | None = None,
 ) -> tuple[NDArray[Loss] | Loss, NDArray[Loss]]: ...
@@ -387,7 +387,7 @@ def cross_entropy_value_and_grad(
     weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
-    ignore_index: int | None = None,
+    ignore_index: SupportsIndex | None = None,
     reduction: Reduction = "none",
     out: OutPair | None = None,
 ) -> tuple[FloatResult, FloatResult]: ...
@@ -400,7 +400,7 @@ def cross_entropy_value_and_grad(
     weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
-    ignore_index: int | None = None,
+    ignore_index: SupportsIndex | None = None,
     reduction: Reduction = "none",
     out: OutPair | None = None,
 ) -> tuple[FloatResult, FloatResult]:

@@ -1028,7 +1028,7 @@ def one_hot(
     num_classes: SupportsIndex,
     *,
     axis: SupportsIndex = -1,
-    dtype: type[np.float32] = np.float32,
+    dtype: type[np.float32] | None = np.float32,
 ) -> NDArray[np.float32]: ...
 @overload
 def one_hot(
@@ -1051,7 +1051,7 @@ def one_hot(
     num_classes: SupportsIndex,
     *,
     axis: SupportsIndex = -1,
-    dtype: DTypeLike = np.float32,
+    dtype: DTypeLike | None = np.float32,
 ) -> NDArray[Any]:
     """Turn class labels into rows that are 1 at the label and 0 elsewhere.
 
@@ -1065,7 +1065,7 @@ def one_hot(
         Where the result has its new dimension of K classes.
     dtype : dtype_like, default numpy.float32
         The dtype of the result: float16, bfloat16 (of ml_dtypes), float32, float64, an integer
-        dtype or bool.
+        dtype or bool, in any byte order. None is the default.
 
     Returns
     -------
@@ -1121,15 +1121,7 @@ def one_hot(
 
 
 def _label_array(labels: ArrayLike) -> NDArray[np.integer[Any]]:
-    if isinstance(labels, np.ma.MaskedArray):
-        raise TypeError(
-            "one_hot: labels is a masked array, whose mask would be ignored, "
-            "but must be a plain one: pass labels.filled(label) or labels.compressed()"
-        )
-    try:
-        array: NDArray[Any] = np.asarray(labels)
-    except ValueError as error:
-        raise ValueError(f"one_hot: labels is not an array: {error}") from error
+    array = _core.as_ndarray("one_hot", "labels", labels)
     if array.size == 0 and not isinstance(labels, np.ndarray):
         array = array.astype(np.intp)  # [] holds no floats, although NumPy makes it float64
     if array.dtype.kind not in "iu":
@@ -1154,21 +1146,23 @@ def _class_count(num_classes: SupportsIndex, labels: NDArray[np.integer[Any]]) -
     return classes
 
 
-def _result_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+def _result_dtype(dtype: DTypeLike | None) -> np.dtype[Any]:
     accepted = "float16, bfloat16, float32, float64, an integer dtype or bool"
     try:
-        result_dtype = np.dtype(dtype)
-    except TypeError:
+        result_dtype = np.dtype(np.float32 if dtype is None else dtype)
+    except (TypeError, ValueError, AttributeError, SyntaxError):
         raise TypeError(f"one_hot: dtype is {dtype!r}, but must be {accepted}") from None
     is_bfloat16 = (result_dtype.name, result_dtype.type.__module__) == ("bfloat16", "ml_dtypes")
     if result_dtype.kind in "biu" or is_bfloat16:
         return result_dtype
-    if result_dtype not in (np.float16, np.float32, np.float64):
+    if result_dtype.type not in (np.float16, np.float32, np.float64):
         raise TypeError(f"one_hot: dtype is {result_dtype}, but must be {accepted}")
     return result_dtype
 
 
 def _class_position(axis: SupportsIndex, ndim: int) -> int:
+    if isinstance(axis, (bool, np.bool_)):
+        raise TypeError(f"one_hot: axis is {axis}, but must be an int")
     try:
         position = operator.index(axis)
     except TypeError:

@@ -22,7 +22,7 @@ from typing import Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from softlane import _maps
+from softlane import _core, _maps
 from softlane._typing import Axis, Float, FloatResult
 
 __all__ = ["log_softmax", "logsumexp", "softmax"]
@@ -275,12 +275,11 @@ def logsumexp(
     >>> round(float(value), 4), float(sign)
     (1.5413, -1.0)
     """
-    if return_sign:
-        value, sign = _maps.logsumexp(a, axis, b=b, keepdims=keepdims, return_sign=True)
-        return _shaped(value, keepdims), _shaped(sign, keepdims)
-    return _shaped(_maps.logsumexp(a, axis, b=b, keepdims=keepdims), keepdims)
-
-
-def _shaped(result: FloatResult, keepdims: bool) -> FloatResult:
-    """SciPy counts a 0-d input as of shape (1,), which shows where its dimensions are kept."""
-    return np.atleast_1d(result) if keepdims else result
+    result = _core.special_logsumexp(a, axis, b, keepdims, return_sign)
+    if not keepdims:
+        return result
+    # SciPy counts a 0-d input as of shape (1,), which shows where its dimensions are kept.
+    if isinstance(result, tuple):
+        value, sign = result
+        return np.atleast_1d(value), np.atleast_1d(sign)
+    return np.atleast_1d(result)
