@@ -18,17 +18,22 @@ namespace py = pybind11;
 // up to 20 KB of the stack, so that Python's own limit of 1000 would come too late.
 class Nesting {
  public:
-  Nesting() { ++depth(); }
-  ~Nesting() { --depth(); }
+  Nesting() : depth_(++calls()) {}
+  ~Nesting() { --calls(); }
   Nesting(const Nesting&) = delete;
   Nesting& operator=(const Nesting&) = delete;
-  bool too_deep() const { return depth() > 100; }
+  bool too_deep() const { return depth_ > 100; }
 
  private:
-  static int& depth() {
-    thread_local int calls = 0;
-    return calls;
+  static int& calls() {
+#if defined(__GNUC__) && defined(__ELF__)
+    // 5 ns a call less than the model of shared libraries: four bytes of what is kept for such use.
+    __attribute__((tls_model("initial-exec")))
+#endif
+    static thread_local int number = 0;
+    return number;
   }
+  int depth_;
 };
 
 template <auto function, class Indices>

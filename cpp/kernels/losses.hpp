@@ -189,7 +189,7 @@ inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, vo
         [&](index_t k0, int n, T* e, auto move) {
           if (diagonal) {
             T* h = diagonal.data == e_row.data ? e : diagonal.open(k0, scratch.other);
-            if (diagonal.contiguous()) diagonal.expect(k0 + block_size, block_size);
+            expect_next_block(diagonal, k0, call.classes);
             variance.apply([&](auto of) __attribute__((always_inline)) {
               each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
                 part.store(of(move(part.load(e + k))), h + k);

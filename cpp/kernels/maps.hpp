@@ -136,6 +136,12 @@ void softmax_rows(const Call& call, index_t begin, index_t end, void* memory) no
   each_summary(call, begin, end, summarize, &call.out[0], finish);
 }
 
+template <class T>
+SOFTLANE_INLINE void expect_next_block(const Row<T>& row, index_t k0, index_t classes) {
+  const index_t next = k0 + block_size;
+  if (next < classes && row.contiguous()) row.expect(next, block_length(classes, next));
+}
+
 // x - max may overflow before 1 / temperature brings it back, if max is large: then it is taken of
 // halves. Subnormal logits have no halves.
 template <class T>
@@ -163,7 +169,7 @@ void log_softmax_rows(const Call& call, index_t begin, index_t end, void* memory
       const int n = block_length(call.classes, k0);
       const T* a = x.fetch(k0, n, scratch.logits);
       T* y = out.open(k0, scratch.other);
-      if (out.contiguous()) out.expect(k0 + block_size, block_size);
+      expect_next_block(out, k0, call.classes);
       if (summarize.direct()) {
         each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
           part.store((part.load(a + k) - max) + minus, y + k);

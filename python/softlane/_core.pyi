@@ -1,5 +1,6 @@
 # The compiled module: every argument by position, every check inside. The public functions wrap it.
 from collections.abc import Callable
+from inspect import Signature
 from types import MethodType
 from typing import Any, Final, Literal, SupportsIndex, final, overload
 
@@ -219,6 +220,8 @@ def cross_entropy_hessian_solve(
 @final
 class Direct:
     def __new__(cls, python: Callable[..., Any], core: Callable[..., Any], /) -> Self: ...
+    @property
+    def __signature__(self) -> Signature: ...
     def __call__(self, *args: object, **kwargs: object) -> object: ...
     @overload
     def __get__(self, owner: None, type: type | None = None, /) -> Direct: ...
