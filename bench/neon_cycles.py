@@ -52,7 +52,7 @@ template <class T>
 [[gnu::flatten]] void terms(const T* x, int n, Base<T> base, T* e, Quads<T>& quads) {
   SOFTLANE_WHOLE;
   const auto nobody = [](int, const Vec<T>*, const Vec<T>*) {};
-  add_terms<Kept::yes>(x, n, Direct<T>{}, base, e, quads, nobody);
+  add_terms<Kept::yes>(x, n, Direct<T>{}, base, e, quads, {x + block_size, e + block_size}, nobody);
 }
 template <class T>
 [[gnu::flatten]] void quotients(T* e, int n, Factor<T> by) {

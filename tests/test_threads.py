@@ -69,7 +69,7 @@ def test_a_bad_number_of_threads_is_an_error(bad: Any, error: type[Exception]) -
     with pytest.raises(error, match=r"^set_num_threads: n ") as caught:
         sl.set_num_threads(bad)
     assert type(caught.value) is error
-    with pytest.raises(error, match="num_threads: n "), sl.num_threads(bad):
+    with pytest.raises(error, match=r"^num_threads: n "), sl.num_threads(bad):
         pytest.fail("the block was entered")
     assert sl.get_num_threads() == before
 

@@ -14,8 +14,8 @@ namespace softlane::bindings {
 
 namespace {
 
-void set_threads(handle n) {
-  const char* const name = "set_num_threads";
+// `name`: the function that the caller called.
+void set_threads(handle n, const char* name) {
   py::object index =
       py::reinterpret_steal<py::object>(PyBool_Check(n.ptr()) ? nullptr : PyNumber_Index(n.ptr()));
   if (!index) {

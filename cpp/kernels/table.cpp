@@ -2,8 +2,8 @@
 #include "simd/simd.hpp"
 // The mathematics is written against that vocabulary.
 #include "dispatch/dispatch.hpp"
-#include "kernels/abreast.hpp"
 #include "kernels/across_hessian.hpp"
+#include "kernels/operations.hpp"
 #include "kernels/probes.hpp"
 #include "kernels/signed_sum.hpp"
 

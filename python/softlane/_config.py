@@ -81,7 +81,7 @@ def set_num_threads(n: SupportsIndex) -> None:
     2
     >>> sl.set_num_threads(before)
     """
-    _core.set_num_threads(n)
+    _core.set_num_threads(n, "set_num_threads")
 
 
 @contextmanager
@@ -124,7 +124,7 @@ def num_threads(n: SupportsIndex) -> Iterator[None]:
     True
     """
     before = _core.chosen_num_threads()
-    _core.set_num_threads(n)
+    _core.set_num_threads(n, "num_threads")
     try:
         yield
     finally:

@@ -1,0 +1,206 @@
+// The operations that have more than one traversal: what rows abreast make of their summaries, and
+// which traversal a call takes.
+#pragma once
+
+#include "kernels/abreast.hpp"
+#include "kernels/across_reductions.hpp"
+
+namespace softlane {
+namespace SOFTLANE_ISA {
+
+template <class T>
+inline void fill_row(T* y, int n, T value) {
+  for (int k = 0; k < n; ++k) y[k] = value;
+}
+
+template <class T>
+void softmax(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+  if (!suits_abreast<T>(call, &call.out[0])) return across_softmax<T>(call, begin, end, memory);
+  const auto finish = [&](const Abreast<T>& rows) {
+    const GroupSummary<T>& s = rows.summary;
+    const NormalizerByRow<T> normalize(
+        Normalizer<T, Pack<T>>(s.sum, Wide<T, Pack<T>>{Pack<T>(1.0)}));
+    const Mend<T> mend(s);
+    const ByRow<T> key(mend.key), value(mend.value), others(narrowed<T>(s.others));
+    for (int r = 0; r < rows.group.count; ++r) {
+      T* const e = rows.e[r];
+      const Factor<T> factor = normalize[r];
+      if (others.of[r] > 0) {
+        const Vec<T> tied = key[r], share = value[r];
+        each_vector<T>(rows.n, [&](int k, auto part) __attribute__((always_inline)) {
+          const Vec<T> a = part.load(e + k);
+          part.store(select(equal(a, tied), share, factor(a)), e + k);
+        });
+        continue;
+      }
+      each_vector<T>(rows.n, [&](int k, auto part) __attribute__((always_inline)) {
+        part.store(factor(part.load(e + k)), e + k);
+      });
+      if (key.of[r] == key.of[r]) e[rows.argmax[r]] = value.of[r];
+    }
+    for (unsigned bad = s.bad; bad != 0; bad &= bad - 1) {
+      fill_row(rows.e[first_set(bad)], rows.n, quiet_nan<T>());
+    }
+  };
+  each_abreast<T>(
+      call, begin, end, memory, &call.out[0], nullptr, [](Abreast<T>&) {}, finish, softmax_rows<T>);
+}
+
+template <class T>
+void log_softmax(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+  if (!suits_abreast<T>(call, &call.out[0])) return across_log_softmax<T>(call, begin, end, memory);
+  const auto finish = [&](const Abreast<T>& rows) {
+    const GroupSummary<T>& s = rows.summary;
+    const ByRow<T> max(s.highest), ratio(narrowed<T>(log1p_ratio<Pack<T>>(s.tail, s.top).value()));
+    RowCursor cursor(rows.group.first);
+    for (int r = 0; r < rows.group.count; ++r, cursor.advance()) {
+      const T* const a = rows.x[r];
+      T* const y = reinterpret_cast<T*>(cursor.locate(call.out[0]));
+      const Vec<T> highest = max[r], minus(-ratio.of[r]);
+      each_vector<T>(rows.n, [&](int k, auto part) __attribute__((always_inline)) {
+        part.store((part.load(a + k) - highest) + minus, y + k);
+      });
+      if ((s.bad >> r & 1) != 0) fill_row(y, rows.n, quiet_nan<T>());
+    }
+  };
+  each_abreast<T>(
+      call, begin, end, memory, nullptr, &call.out[0], [](Abreast<T>&) {}, finish,
+      log_softmax_rows<T>);
+}
+
+template <class T>
+void logsumexp(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+  if (!suits_abreast<T>(call, nullptr)) return across_logsumexp<T>(call, begin, end, memory);
+  using P = Pack<T>;
+  const auto finish = [&](const Abreast<T>& rows) {
+    const GroupSummary<T>& s = rows.summary;
+    const Wide<double, P> l = log1p_ratio<P>(s.tail, s.top);
+    const P value = l.hi + (l.lo + widened(s.highest));
+    write_row_values(call, rows.group, call.out[0],
+                     blanked(narrowed<T>(value), s.bad, quiet_nan<T>()));
+    if (call.out[1].data != nullptr)  // the sum's sign
+      write_row_values(call, rows.group, call.out[1], blanked(Vec<T>(T(1)), s.bad, quiet_nan<T>()));
+    const auto close = cancels<T>(widened(s.highest), s.tail, s.sum, value, P(1.0));
+    for (unsigned again = static_cast<unsigned>(close) & rows.rows() & ~s.bad; again != 0;
+         again &= again - 1) {
+      const index_t row = rows.group.first.row() + first_set(again);
+      logsumexp_rows<T>(call, row, row + 1, memory);
+    }
+  };
+  each_abreast<T>(
+      call, begin, end, memory, nullptr, nullptr, [](Abreast<T>&) {}, finish, logsumexp_rows<T>);
+}
+
+// False where the rows are not for this traversal.
+template <class T>
+inline bool abreast_cross_entropy(const Call& call, index_t begin, index_t end, void* memory,
+                                  const Results& to, Kernel rows_kernel) {
+  using V = Vec<T>;
+  using P = Pack<T>;
+  const Stream* const terms = to.gradient != nullptr ? to.gradient : to.diagonal;
+  const bool both = to.gradient != nullptr && to.diagonal != nullptr;
+  if (!LabelledGroups<T>::labelled(call) ||
+      !suits_abreast<T>(call, terms, both ? to.diagonal : nullptr))
+    return false;
+  const LabelledGroups<T> labelled(call);
+  const auto finish = [&](const Abreast<T>& rows) {
+    const GroupSummary<T>& s = rows.summary;
+    const auto numbers = labelled.numbers(rows);
+    labelled.write_loss(rows, numbers, to.loss);
+    if (terms == nullptr) return;
+    const unsigned left_out = numbers.left_out & rows.rows();
+    const auto blank = [&](T* y, int r) {
+      if ((left_out >> r & 1) != 0)
+        fill_row(y, rows.n, T(0));
+      else if ((s.bad >> r & 1) != 0)
+        fill_row(y, rows.n, quiet_nan<T>());
+    };
+    if (to.diagonal != nullptr) {
+      const VarianceByRow<T> variances(Variance<T, P>(s.sum, numbers.curvature));
+      const ByRow<T> at_top(labelled.top_curvature(rows, numbers));
+      RowCursor cursor(rows.group.first);
+      for (int r = 0; r < rows.group.count; ++r, cursor.advance()) {
+        const T* const e = rows.e[r];
+        T* const h = reinterpret_cast<T*>(cursor.locate(*to.diagonal));
+        const Variance<T> variance = variances[r];
+        variance.apply([&](auto of) __attribute__((always_inline)) {
+          each_vector<T>(rows.n, [&](int k, auto part) __attribute__((always_inline)) {
+            part.store(of(part.load(e + k)), h + k);
+          });
+        });
+        h[rows.argmax[r]] = at_top.of[r];
+        blank(h, r);
+      }
+    }
+    if (to.gradient != nullptr) {
+      const Normalizer<T, P> scaled(s.sum, numbers.curvature);
+      const NormalizerByRow<T> factors(scaled);
+      const ByRow<T> at_label(labelled.label_gradient(rows, numbers));
+      for (int r = 0; r < rows.group.count; ++r) {
+        T* const e = rows.e[r];
+        const Factor<T> f = factors[r];
+        if (scaled.moves()) {
+          const V step1 = factors.step1[r], step2 = factors.step2[r];
+          each_vector<T>(rows.n, [&](int k, auto part) __attribute__((always_inline)) {
+            part.store(f(part.load(e + k) * step1 * step2), e + k);
+          });
+        } else {
+          each_vector<T>(rows.n, [&](int k, auto part) __attribute__((always_inline)) {
+            part.store(f(part.load(e + k)), e + k);
+          });
+        }
+        if (call.labels != nullptr) {
+          e[call.labels[rows.group.first.row() + r]] = at_label.of[r];
+        }
+        blank(e, r);
+      }
+    }
+  };
+  each_abreast<T>(
+      call, begin, end, memory, terms, both ? to.diagonal : nullptr,
+      [&](Abreast<T>& rows) { labelled.start(rows); }, finish, rows_kernel);
+  return true;
+}
+
+// By the traversal that suits the call.
+template <class T>
+inline void any_cross_entropy(const Call& call, index_t begin, index_t end, void* memory,
+                              const Results& to, Kernel rows_kernel) {
+  if (abreast_cross_entropy<T>(call, begin, end, memory, to, rows_kernel)) return;
+  if (!LabelledGroups<T>::suit(call)) return rows_kernel(call, begin, end, memory);
+  across_cross_entropy<T>(call, begin, end, memory, to, rows_kernel);
+}
+
+template <class T>
+void cross_entropy(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+  any_cross_entropy<T>(call, begin, end, memory, {present(call.out[0]), nullptr, nullptr},
+                       cross_entropy_rows<T>);
+}
+template <class T>
+void cross_entropy_grad(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+  any_cross_entropy<T>(call, begin, end, memory, {nullptr, present(call.out[0]), nullptr},
+                       cross_entropy_grad_rows<T>);
+}
+template <class T>
+void cross_entropy_value_and_grad(const Call& call, index_t begin, index_t end,
+                                  void* memory) noexcept {
+  any_cross_entropy<T>(call, begin, end, memory,
+                       {present(call.out[0]), present(call.out[1]), nullptr},
+                       cross_entropy_value_and_grad_rows<T>);
+}
+template <class T>
+void cross_entropy_grad_and_hess_diag(const Call& call, index_t begin, index_t end,
+                                      void* memory) noexcept {
+  any_cross_entropy<T>(call, begin, end, memory,
+                       {nullptr, present(call.out[0]), present(call.out[1])},
+                       cross_entropy_grad_and_hess_diag_rows<T>);
+}
+template <class T>
+void cross_entropy_hessian_diag(const Call& call, index_t begin, index_t end,
+                                void* memory) noexcept {
+  any_cross_entropy<T>(call, begin, end, memory, {nullptr, nullptr, present(call.out[0])},
+                       cross_entropy_hessian_diag_rows<T>);
+}
+
+}  // namespace SOFTLANE_ISA
+}  // namespace softlane
