@@ -259,6 +259,8 @@ def test_one_in_a_cycle_is_collected() -> None:
 def test_what_cannot_be_bound_is_refused(arguments: tuple[Any, ...]) -> None:
     with pytest.raises(TypeError):
         _core.Direct(*arguments)
+    with pytest.raises(TypeError, match="by position"):
+        _core.Direct(*arguments, core=_core.softmax)  # type: ignore[call-arg]
 
 
 def test_a_keyword_without_default_is_required() -> None:

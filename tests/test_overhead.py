@@ -4,9 +4,9 @@ Other work on the machine only ever adds time, so the least disturbed of many sh
 and each round times every function in turn. A core whose sibling is busy is up to a half slower
 than an idle one, and stays so for all rounds: LOADED allows for that.
 
-Measured (AMD Zen 5, Python 3.11, NumPy 2.4), in ns and in times np.exp (180 ns): softmax 274 and
-1.5, log_softmax 294 and 1.6, softmin 298 and 1.65, logsumexp 213 and 1.2, entropy 231 and 1.3. The
-losses, which read two arrays and check the labels, take 390 to 630 ns, 2.2 to 3.5 times np.exp.
+Measured (AMD Zen 5, Python 3.11, NumPy 2.4), in ns and in times np.exp (185 ns): softmax 300 and
+1.6, log_softmax 320 and 1.7, softmin 320 and 1.7, logsumexp 230 and 1.2, entropy 270 and 1.45. The
+losses, which read two arrays and check the labels, take 400 to 660 ns, 2.2 to 3.6 times np.exp.
 """
 
 from __future__ import annotations

@@ -301,6 +301,23 @@ def test_weights_at_the_end_of_the_range_give_no_nan(dtype: np.dtype, rows: int)
     np.testing.assert_allclose(diagonal, np.inf if infinite else exact, rtol=1e-7)
 
 
+@pytest.mark.parametrize(("weight", "sample_weight"), [(1e308, 1e-300), (1e-300, 1e308)])
+def test_a_loss_may_leave_the_range_on_the_way(
+    dtype: np.dtype, weight: float, sample_weight: float
+) -> None:
+    x = np.log(np.array([[0.1, 0.1, 0.8]])).astype(dtype)
+    options: dict[str, Any] = {"weight": [weight] * 3, "sample_weight": sample_weight}
+    alone = sl.cross_entropy(x, [1], **options)
+    np.testing.assert_allclose(alone, weight * sample_weight * -np.log(0.1), rtol=1e-6)
+    together = sl.cross_entropy(np.repeat(x, 40, axis=0), [1] * 40, **options)
+    assert (together == alone).all()
+    x[0, 1] = -np.inf
+    options = {"weight": [1e-300] * 3, "sample_weight": 1e-300}
+    for rows in (1, 40):
+        loss = sl.cross_entropy(np.repeat(x, rows, axis=0), [1] * rows, **options)
+        assert (loss == np.inf).all()
+
+
 @pytest.mark.parametrize("rows", [1, 40])
 def test_an_infinite_share_of_the_target_is_an_infinite_loss(dtype: np.dtype, rows: int) -> None:
     x = np.tile(np.log([[0.2, 0.3, 0.5], [0.1, 0.1, 0.8]]), (rows, 1)).astype(dtype)

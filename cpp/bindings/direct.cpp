@@ -76,8 +76,12 @@ PyObject* call(PyObject* self, PyObject* const* given, std::size_t flagged, PyOb
 // Direct(python, core): the parameters are those of `python`, in its order.
 PyObject* make(PyTypeObject* type, PyObject* arguments, PyObject* keywords) {
   PyObject *python = nullptr, *core = nullptr;
-  if (keywords != nullptr || !PyArg_ParseTuple(arguments, "O!O!:Direct", &PyFunction_Type, &python,
-                                               &PyCFunction_Type, &core))
+  if (keywords != nullptr && PyDict_GET_SIZE(keywords) != 0) {
+    PyErr_SetString(PyExc_TypeError, "Direct: both functions are given by position");
+    return nullptr;
+  }
+  if (!PyArg_ParseTuple(arguments, "O!O!:Direct", &PyFunction_Type, &python, &PyCFunction_Type,
+                        &core))
     return nullptr;
   if ((PyCFunction_GET_FLAGS(core) & (METH_FASTCALL | METH_KEYWORDS)) != METH_FASTCALL) {
     PyErr_SetString(PyExc_TypeError, "Direct: the second function takes not only positions");

@@ -78,9 +78,12 @@ class LabelledGroups {
     const Wide<double, P> value = Wide<double, P>{d, lost} + log_ratio;
     const W sum = v.total * (W{value.hi} + W{value.lo});
     const P plain = (sum * v.row_scale).value();
-    // Infinite where the label has -inf, or beyond the range: there low parts are NaN.
-    const P rough = v.row_scale * (v.total.value() * (d + log_ratio.hi));
-    const P either = select(equal(rough - rough, zero), plain, rough);
+    // -inf at the label
+    const P infinite = v.row_scale * (v.total.value() * d);
+    // Beyond the range, at least on the way, where low parts are NaN.
+    const P rough = v.row_scale * v.total.value() * (d + log_ratio.hi);
+    const P finite = select(equal(plain - plain, zero), plain, rough);
+    const P either = select(equal(d - d, zero), finite, infinite);
     return select(equal(v.total.value(), zero), zero, either);
   }
 

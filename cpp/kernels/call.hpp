@@ -128,7 +128,7 @@ struct Call {
   // value_and_grad: loss, gradient. grad_and_hess_diag: gradient, diagonal. logsumexp and signed_sum:
   // logarithm, sign. Either may be absent.
   Stream out[2];
-  bool out_is_new = false;  // Has nobody written to it yet?
+  bool out_is_new = false;  // of the Hessian: has nobody written to it yet?
   // For reductions: losses in float64, one a row in C order, times row_scale but not scale; where it
   // is given the loss stream is not written.
   double* row_loss = nullptr;

@@ -50,16 +50,19 @@ class CrossEntropyRow {
     const Wide<T> w = target_.total();
     if (target_.dense()) {
       if (target_.gap().hi - target_.gap().hi != 0) return scale_ * target_.gap().hi;
-      if (w.hi - w.hi != 0) return scale_ * w.hi * c.log_ratio.hi;
-      return scaled_loss(w * wide(c.log_ratio) + target_.gap());
+      const double value = ((w * wide(c.log_ratio) + target_.gap()) * scale_).value();
+      if (value - value == 0) return value;
+      return scale_ * w.hi * c.log_ratio.hi + scale_ * target_.gap().hi;
     }
     if (w.hi == 0) return 0;
     const double max = static_cast<double>(summary_.max), y = static_cast<double>(label_logit_);
     const double d = max - y;
-    if (d - d != 0) return scale_ * w.hi * d;
+    if (d - d != 0) return scale_ * (w.hi * d);
     const double back = max - d;
     const double lost = (back - y) + (max - (d + back));  // of max - y, by Knuth's two-difference
-    return scaled_loss(w * (wide(Wide<double>{d, lost} + c.log_ratio)));
+    const double value = (w * wide(Wide<double>{d, lost} + c.log_ratio) * scale_).value();
+    // Beyond the range, at least on the way, where low parts are NaN.
+    return value - value != 0 ? scale_ * w.hi * (d + c.log_ratio.hi) : value;
   }
 
   // The two elements of the gradient where p_k - t_k would cancel or is not on the common path.
@@ -100,11 +103,6 @@ class CrossEntropyRow {
   static Wide<T> wide(Wide<double> v) {
     Wide<T> w{v.hi};
     return w + Wide<T>{v.lo};
-  }
-  // A product beyond the range is an infinity; its low part would be a NaN.
-  double scaled_loss(Wide<T> v) const {
-    const double plain = v.value() * scale_;
-    return plain - plain != 0 ? plain : (v * scale_).value();
   }
 };
 
