@@ -9,7 +9,7 @@
 //   - a quad is (e0 + e1) + (e2 + e3);
 //   - a lane's 16 quads are added by halving: g with g + 8, + 4, + 2, + 1;
 //   - the 16 lanes likewise: l with l + 8, + 4, + 2, + 1;
-//   - each of these additions carries what it rounds away (Knuth's two-sum);
+//   - each of these additions carries what it rounds away (quads.hpp);
 //   - blocks are merged in order, moved to the larger base by a power of two.
 // Absent elements are +0 terms, which change nothing: a -inf appended leaves every bit alone.
 #pragma once

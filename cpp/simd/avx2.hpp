@@ -49,6 +49,8 @@ struct Vec<double> {
   friend Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_pd(a.r, b.r, c.r); }
   friend Vec fnma(Vec a, Vec b, Vec c) { return _mm256_fnmadd_pd(a.r, b.r, c.r); }
   friend Vec max(Vec a, Vec b) { return _mm256_max_pd(a.r, b.r); }
+  friend Vec larger(Vec a, Vec b) { return _mm256_max_pd(a.r, b.r); }
+  friend Vec smaller(Vec a, Vec b) { return _mm256_min_pd(a.r, b.r); }
   friend Mask greater(Vec a, Vec b) { return {_mm256_cmp_pd(a.r, b.r, _CMP_GT_OQ)}; }
   friend Mask equal(Vec a, Vec b) { return {_mm256_cmp_pd(a.r, b.r, _CMP_EQ_OQ)}; }
   friend Vec select(Mask m, Vec yes, Vec no) { return _mm256_blendv_pd(no.r, yes.r, m.r); }
@@ -133,6 +135,14 @@ struct Vec<float> {
   friend Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a.r, b.r, c.r); }
   friend Vec fnma(Vec a, Vec b, Vec c) { return _mm256_fnmadd_ps(a.r, b.r, c.r); }
   friend Vec max(Vec a, Vec b) { return _mm256_max_ps(a.r, b.r); }
+  friend Vec larger(Vec a, Vec b) {
+    return _mm256_castsi256_ps(
+        _mm256_max_epi32(_mm256_castps_si256(a.r), _mm256_castps_si256(b.r)));
+  }
+  friend Vec smaller(Vec a, Vec b) {
+    return _mm256_castsi256_ps(
+        _mm256_min_epi32(_mm256_castps_si256(a.r), _mm256_castps_si256(b.r)));
+  }
   friend Mask greater(Vec a, Vec b) { return {_mm256_cmp_ps(a.r, b.r, _CMP_GT_OQ)}; }
   friend Mask equal(Vec a, Vec b) { return {_mm256_cmp_ps(a.r, b.r, _CMP_EQ_OQ)}; }
   friend Vec select(Mask m, Vec yes, Vec no) { return _mm256_blendv_ps(no.r, yes.r, m.r); }

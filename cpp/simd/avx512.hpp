@@ -45,6 +45,8 @@ struct Vec<double> {
   friend Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_pd(a.r, b.r, c.r); }
   friend Vec fnma(Vec a, Vec b, Vec c) { return _mm512_fnmadd_pd(a.r, b.r, c.r); }
   friend Vec max(Vec a, Vec b) { return _mm512_max_pd(a.r, b.r); }
+  friend Vec larger(Vec a, Vec b) { return _mm512_max_pd(a.r, b.r); }
+  friend Vec smaller(Vec a, Vec b) { return _mm512_min_pd(a.r, b.r); }
   friend Mask greater(Vec a, Vec b) { return _mm512_cmp_pd_mask(a.r, b.r, _CMP_GT_OQ); }
   friend Mask equal(Vec a, Vec b) { return _mm512_cmp_pd_mask(a.r, b.r, _CMP_EQ_OQ); }
   friend Vec select(Mask m, Vec yes, Vec no) { return _mm512_mask_blend_pd(m, no.r, yes.r); }
@@ -127,6 +129,14 @@ struct Vec<float> {
   friend Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a.r, b.r, c.r); }
   friend Vec fnma(Vec a, Vec b, Vec c) { return _mm512_fnmadd_ps(a.r, b.r, c.r); }
   friend Vec max(Vec a, Vec b) { return _mm512_max_ps(a.r, b.r); }
+  friend Vec larger(Vec a, Vec b) {
+    return _mm512_castsi512_ps(
+        _mm512_max_epi32(_mm512_castps_si512(a.r), _mm512_castps_si512(b.r)));
+  }
+  friend Vec smaller(Vec a, Vec b) {
+    return _mm512_castsi512_ps(
+        _mm512_min_epi32(_mm512_castps_si512(a.r), _mm512_castps_si512(b.r)));
+  }
   friend Mask greater(Vec a, Vec b) { return _mm512_cmp_ps_mask(a.r, b.r, _CMP_GT_OQ); }
   friend Mask equal(Vec a, Vec b) { return _mm512_cmp_ps_mask(a.r, b.r, _CMP_EQ_OQ); }
   friend Vec select(Mask m, Vec yes, Vec no) { return _mm512_mask_blend_ps(m, no.r, yes.r); }

@@ -59,6 +59,8 @@ struct Vec<double> {
   friend Vec fma(Vec a, Vec b, Vec c) { return vfmaq_f64(c.r, a.r, b.r); }
   friend Vec fnma(Vec a, Vec b, Vec c) { return vfmsq_f64(c.r, a.r, b.r); }
   friend Vec max(Vec a, Vec b) { return vbslq_f64(vcgtq_f64(a.r, b.r), a.r, b.r); }
+  friend Vec larger(Vec a, Vec b) { return vmaxq_f64(a.r, b.r); }
+  friend Vec smaller(Vec a, Vec b) { return vminq_f64(a.r, b.r); }
   friend Mask greater(Vec a, Vec b) { return {vcgtq_f64(a.r, b.r)}; }
   friend Mask equal(Vec a, Vec b) { return {vceqq_f64(a.r, b.r)}; }
   friend Vec select(Mask m, Vec yes, Vec no) { return vbslq_f64(m.r, yes.r, no.r); }
@@ -146,6 +148,8 @@ struct Vec<float> {
   friend Vec fma(Vec a, Vec b, Vec c) { return vfmaq_f32(c.r, a.r, b.r); }
   friend Vec fnma(Vec a, Vec b, Vec c) { return vfmsq_f32(c.r, a.r, b.r); }
   friend Vec max(Vec a, Vec b) { return vbslq_f32(vcgtq_f32(a.r, b.r), a.r, b.r); }
+  friend Vec larger(Vec a, Vec b) { return vmaxq_f32(a.r, b.r); }
+  friend Vec smaller(Vec a, Vec b) { return vminq_f32(a.r, b.r); }
   friend Mask greater(Vec a, Vec b) { return {vcgtq_f32(a.r, b.r)}; }
   friend Mask equal(Vec a, Vec b) { return {vceqq_f32(a.r, b.r)}; }
   friend Vec select(Mask m, Vec yes, Vec no) { return vbslq_f32(m.r, yes.r, no.r); }

@@ -44,6 +44,8 @@ struct Vec {
   friend Vec fma(Vec a, Vec b, Vec c) { return fma_scalar(a.r, b.r, c.r); }
   friend Vec fnma(Vec a, Vec b, Vec c) { return fma_scalar(-a.r, b.r, c.r); }
   friend Vec max(Vec a, Vec b) { return a.r > b.r ? a.r : b.r; }
+  friend Vec larger(Vec a, Vec b) { return a.r > b.r ? a.r : b.r; }
+  friend Vec smaller(Vec a, Vec b) { return a.r > b.r ? b.r : a.r; }
   friend Mask greater(Vec a, Vec b) { return a.r > b.r; }
   friend Mask equal(Vec a, Vec b) { return a.r == b.r; }
   friend Vec select(Mask m, Vec yes, Vec no) { return m ? yes : no; }

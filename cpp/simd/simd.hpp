@@ -11,6 +11,7 @@
 //   + - * / ^                   ^ acts on the bits
 //   fma(a, b, c), fnma          a*b + c and -(a*b) + c, rounded once
 //   max(a, b)                   a > b ? a : b, so that a NaN in b passes
+//   larger, smaller (a, b)      of numbers >= 0, by what is cheapest; nothing is said of a NaN
 //   greater, equal -> Mask      false on NaN; unsigned(mask) has bit l for lane l
 //   select(mask, yes, no)
 //   exponent_field(t)           t's bits shifted left by the mantissa's width
