@@ -172,36 +172,19 @@ SOFTLANE_INLINE BlockSummary<T> summarize_block(const T* x, int n, const BlockMa
   s.argument = map.wide_argument(top.value);
   s.base = Base<T>(map, top.value);
   const Base<T> base = s.base;
+  // The maximum's step; read before its exponential overwrites x.
+  const int lane = top.quad * quad_size + top.lane;
+  unsigned at_top = 0;
+  for (int i = 0; i < 4; ++i) {
+    const int k = lane + 16 * i;
+    at_top |= static_cast<unsigned>(map.sign(x[k < n ? k : lane]) == top.value) << i;
+  }
+  s.argmax = lane + 16 * (first_set(at_top | 16u) & 3);
+
   LaneSum<T> gaps;
   // Not -inf, which would meet its own terms' zeros.
   const double floor = static_cast<double>(base.floor);
   const double top_argument = s.argument > floor ? s.argument : floor;
-
-  // The maximum's quad; read before e overwrites x.
-  const int lane = top.quad * quad_size + top.lane;
-  T own_quad[4];
-  unsigned at_top = 0;
-  for (int i = 0; i < 4; ++i) {
-    const int k = lane + 16 * i;
-    const T v = map.sign(x[k < n ? k : lane]);
-    own_quad[i] = k < n ? v : negative_infinity<T>();
-    at_top |= static_cast<unsigned>(own_quad[i] == top.value) << i;
-  }
-  const int step = first_set(at_top | 16u) & 3;
-  s.argmax = lane + 16 * step;
-
-  // Its term leaves it: the four terms of its lane, summed alike without it. All that needs the
-  // maximum alone stands before the loop, whose vectors hide its latency.
-  T column[4 * V::lanes];
-  for (int i = 0; i < 4; i += V::lanes) {
-    exp_from_base(V::load_first(own_quad + i, 4 - i, negative_infinity<T>()), map, base)
-        .store(column + i);
-  }
-  s.rounded_top = column[step];
-  column[step] = 0;
-  const Partial<T> own_sum =
-      Partial<T>::quad(V(column[0]), V(column[1]), V(column[2]), V(column[3]));
-  s.top = exp_wide(top.value, map, base);
 
   Quads<T> quads;
   add_terms<Kept::yes>(
@@ -226,7 +209,16 @@ SOFTLANE_INLINE BlockSummary<T> summarize_block(const T* x, int n, const BlockMa
           }
         }
       });
-  quads.mend(top.quad, top.lane, own_sum);
+  // The maximum's term leaves its lane, whose four terms are summed alike without it. Here, and not made
+  // before the loop, whose begin they would hold up by a chain of 200 cycles: 178 -> 168 ns a block.
+  s.rounded_top = e[s.argmax];
+  V column[4];
+  for (int i = 0; i < 4; ++i) {
+    const int k = lane + 16 * i;
+    column[i] = V(k < n && k != s.argmax ? e[k] : T(0));
+  }
+  quads.mend(top.quad, top.lane, Partial<T>::quad(column[0], column[1], column[2], column[3]));
+  s.top = exp_wide(top.value, map, base);
   s.tail = quads.total((n + quad_size - 1) / quad_size);
   if (gap == Gap::sum) s.tail_gap = gaps.total();
   return s;
