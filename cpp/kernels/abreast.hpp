@@ -58,50 +58,35 @@ struct Abreast {
     }
     if (!s.start(rows(), map)) return false;
 
-    // The maximum's quad: its term leaves it.
-    alignas(64) T lane_of[W], quad_of[W], four[4][W];
+    // The maximum's step.
+    alignas(64) T lane_of[W], quad_of[W], top[W], rank[W];
     lane.store(lane_of);
     quad.store(quad_of);
-    for (int r = 0; r < W; ++r) {
-      lane_[r] = static_cast<int>(lane_of[r]);
-      quad_[r] = static_cast<int>(quad_of[r]);
-      const int k = quad_[r] * quad_size + lane_[r];
-      for (int i = 0; i < 4; ++i) {
-        const bool there = r < group.count && k + 16 * i < n;
-        four[i][r] = there ? map.sign(x[r][k + 16 * i]) : negative_infinity<T>();
-      }
-    }
-    V t[4], first(T(3));
-    for (int i = 0; i < 4; ++i) t[i] = V::load(four[i]);
-    for (int i = 2; i >= 0; --i) {
-      first = select(equal(t[i], s.highest), V(static_cast<T>(i)), first);
-    }
-    exp_from_base<4>(t, map, s.base);
-    s.rounded_top = t[0];
-    for (int i = 0; i < 4; ++i) {
-      const auto here = equal(first, V(static_cast<T>(i)));
-      s.rounded_top = select(here, t[i], s.rounded_top);
-      t[i] = select(here, V(T(0)), t[i]);
-    }
-    const Partial<T> own = Partial<T>::quad(t[0], t[1], t[2], t[3]);
-    own.hi.store(own_[0]);
-    own.lo.store(own_[1]);
+    s.highest.store(top);
     s.base.floor.store(floor_);
     s.base.magic.store(magic_);
-    alignas(64) T step[W];
-    first.store(step);
     for (int r = 0; r < W; ++r) {
-      argmax[r] = quad_[r] * quad_size + lane_[r] + 16 * static_cast<int>(step[r]);
-      step[r] = ranks<T>.of[argmax[r]];
+      argmax[r] = 0;
+      if (r < group.count) {
+        const int k = static_cast<int>(quad_of[r]) * quad_size + static_cast<int>(lane_of[r]);
+        unsigned at_top = 16;
+        for (int i = 0; i < 4; ++i) {
+          at_top |= static_cast<unsigned>(map.sign(x[r][k + 16 * i < n ? k + 16 * i : k]) == top[r])
+                    << i;
+        }
+        argmax[r] = k + 16 * (first_set(at_top) & 3);
+      }
+      rank[r] = ranks<T>.of[argmax[r]];
     }
-    s.where = V::load(step);
+    s.where = V::load(rank);
     return true;
   }
 
   template <class Map>
   SOFTLANE_INLINE void add(const Map& map) {
-    alignas(64) T hi[W * 16], lo[W * 16], by_lane[2][W * 16];
+    alignas(64) T hi[W * 16], lo[W * 16], by_lane[2][W * 16], rounded[W], unkept[block_size];
     for (int r = 0; r < W; ++r) {
+      rounded[r] = 0;
       if (r >= group.count) {
         for (int l = 0; l < 16; ++l) hi[r * 16 + l] = lo[r * 16 + l] = 0;
         continue;
@@ -109,21 +94,18 @@ struct Abreast {
       Base<T> base;
       base.floor = floor_[r];
       base.magic = magic_[r];
-      Quads<T> quads;
-      const auto nobody = [](int, const V*, const V*) __attribute__((always_inline)) {};
-      if (e[r] != nullptr) {
-        add_terms<Kept::yes>(x[r], n, map, base, e[r], quads, soon[r], nobody);
-      } else {
-        add_terms<Kept::no>(x[r], n, map, base, static_cast<T*>(nullptr), quads, soon[r], nobody);
-      }
-      quads.mend(quad_[r], lane_[r], {V(own_[0][r]), V(own_[1][r])});
-      Partial<T> lanes[Quads<T>::registers];
-      quads.lanes((n + quad_size - 1) / quad_size, lanes);
-      for (int j = 0; j < Quads<T>::registers; ++j) {
+      T* const terms = e[r] != nullptr ? e[r] : unkept;
+      exponentials(x[r], n, map, base, terms, soon[r],
+                   [](int, const V*, const V*) __attribute__((always_inline)) {});
+      rounded[r] = terms[argmax[r]];
+      Partial<T> lanes[16 / W];
+      sum_lanes(terms, n, argmax[r], lanes);
+      for (int j = 0; j < 16 / W; ++j) {
         lanes[j].hi.store(hi + r * 16 + j * W);
         lanes[j].lo.store(lo + r * 16 + j * W);
       }
     }
+    summary.rounded_top = V::load(rounded);
     read_panel(hi, 16, 16, by_lane[0]);
     read_panel(lo, 16, 16, by_lane[1]);
     decltype(lane_term(Partial<T>{})) lane[16];
@@ -139,8 +121,7 @@ struct Abreast {
   }
 
  private:
-  int lane_[W], quad_[W];
-  alignas(64) T own_[2][W], floor_[W], magic_[W];
+  alignas(64) T floor_[W], magic_[W];
 };
 
 // A vector of the rows' numbers, row by row.

@@ -21,8 +21,8 @@ inline V sum_within(V s) {
 }
 
 // A vector of sums of numbers >= 0, and beside it what the additions have rounded away (Dekker's fast
-// two-sum, the larger first: one operation less than Knuth's, and two of the five on any unit; float32 sums
-// 41 -> 23 ns a block). Without it a row whose sum is one large term and many small ones would lose up to
+// two-sum, the larger first: one operation less than Knuth's, and two of the five on any unit; a third of
+// the additions go to the multipliers, which are idle here). Without it a row whose sum is one large term and many small ones would lose up to
 // an ULP at each of ten levels. float32 rows might add in float64 instead: as accurate, and no faster.
 //
 // Inlined by force: as the kernels grow in number GCC stops to do it, and a call in the inner loop
@@ -32,18 +32,13 @@ struct Partial {
   using V = Vec<T>;
   V hi, lo;
 
-  static Partial load(const T* p) { return {V::load(p), V::load(p + 16 * max_quads)}; }
-  void store(T* p) const {
-    hi.store(p);
-    lo.store(p + 16 * max_quads);
-  }
   static SOFTLANE_INLINE Partial sum(V a, V b) {
     const V s = a + b;
-    return {s, smaller(a, b) - (s - larger(a, b))};
+    return {s, smaller(a, b) - fnma(larger(a, b), V(T(1)), s)};
   }
   friend SOFTLANE_INLINE Partial operator+(Partial a, Partial b) {
     const Partial s = sum(a.hi, b.hi);
-    return {s.hi, s.lo + (a.lo + b.lo)};
+    return {s.hi, s.lo + fma(a.lo, V(T(1)), b.lo)};
   }
   static SOFTLANE_INLINE Partial quad(V a, V b, V c, V d) { return sum(a, b) + sum(c, d); }
   template <int H>
@@ -75,69 +70,40 @@ inline Wide<double> halved(Partial<double>* lanes) {
   return Wide<double>{s.hi.lane0()} + Wide<double>{s.lo.lane0()};
 }
 
-// The quads of one block and their sum.
-template <class T>
-class Quads {
- public:
+// The sum of every S-th quad of n elements from quad G on, for the lanes of one vector: from S = 1 on it
+// is the canonical order's halving.
+template <int G, int S, class T>
+SOFTLANE_INLINE Partial<T> sum_quads(const T* e, int n) {
   using V = Vec<T>;
-  using P = Partial<T>;
-  static constexpr int width = V::lanes, registers = 16 / width;
-
-  void set(int quad, int lane, const P& v) { v.store(sum_[0] + 16 * quad + lane); }
-  // One lane of a quad; by whole vectors, for a load of several lanes would wait for a store of one.
-  void mend(int quad, int lane, const P& v) {
-    static constexpr T index[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    T* q = sum_[0] + 16 * quad + lane / width * width;
-    const P old = P::load(q);
-    const auto here = equal(V::load(index), V(static_cast<T>(lane % width)));
-    P{select(here, v.hi, old.hi), select(here, v.lo, old.lo)}.store(q);
-  }
-  Wide<T> total(int count) {
-    P sums[registers];
-    lanes(count, sums);
-    return halved(sums);
-  }
-  // The sums of the 16 lanes over the first `count` quads.
-  SOFTLANE_INLINE void lanes(int count, P* sums) {
-    const int live = count <= 1 ? 1 : count <= 2 ? 2 : count <= 4 ? 4 : count <= 8 ? 8 : 16;
-    for (int g = count; g < live; ++g) {
-      for (int l = 0; l < 16; l += width) P{V(T(0)), V(T(0))}.store(sum_[0] + 16 * g + l);
+  if constexpr (S == max_quads) {
+    const T* const q = e + G * quad_size;
+    const int left = n - G * quad_size;
+    if (left >= quad_size) {
+      return Partial<T>::quad(V::load_once(q), V::load_once(q + 16), V::load_once(q + 32),
+                              V::load_once(q + 48));
     }
-    switch (live) {
-      case 1:
-        return add<1>(sums);
-      case 2:
-        return add<2>(sums);
-      case 4:
-        return add<4>(sums);
-      case 8:
-        return add<8>(sums);
-      default:
-        return add<16>(sums);
-    }
+    return Partial<T>::quad(V::load_first(q, left, 0), V::load_first(q + 16, left - 16, 0),
+                            V::load_first(q + 32, left - 32, 0),
+                            V::load_first(q + 48, left - 48, 0));
+  } else {
+    const Partial<T> s = sum_quads<G, 2 * S>(e, n);
+    return n <= (G + S) * quad_size ? s : s + sum_quads<G + S, 2 * S>(e, n);
   }
+}
 
- private:
-  // The first `Live` quads, a power of two; those beyond the block's end are zero.
-  template <int Live>
-  SOFTLANE_INLINE void add(P* lanes) const {
-    constexpr int half = Live > 1 ? Live / 2 : 1;
-    for (int j = 0; j < registers; ++j) {
-      const T* q = sum_[0] + j * width;
-      P s[half];
-      for (int g = 0; g < half; ++g) {
-        s[g] = P::load(q + 16 * g);
-        if (Live > 1) s[g] = s[g] + P::load(q + 16 * (g + half));
-      }
-      for (int h = half / 2; h >= 1; h /= 2) {
-        for (int g = 0; g < h; ++g) s[g] = s[g] + s[g + h];
-      }
-      lanes[j] = s[0];
-    }
+// The sums of a block's 16 lanes without the element that is left out, which stays as it is. A pass of
+// its own, behind the exponentials: exp keeps the multipliers busy and sums the adders, but a quad's chain of
+// both is too long to overlap with its neighbours'. As two loops they take 84 + 28 ns a block, as one 131.
+template <class T>
+__attribute__((noinline)) void sum_lanes(T* e, int n, int left_out, Partial<T>* lanes) {
+  constexpr int width = Vec<T>::lanes;
+  const T own = e[left_out];
+  e[left_out] = 0;
+  for (int j = 0; j < 16 / width; ++j) {
+    lanes[j] = sum_quads<0, 1>(e + j * width, n - j * width);
   }
-
-  alignas(64) T sum_[2][16 * max_quads];
-};
+  e[left_out] = own;
+}
 
 }  // namespace SOFTLANE_ISA
 }  // namespace softlane

@@ -172,11 +172,11 @@ class Summarizer {
     const T* block = x.fetch(begin, n, scratch_.logits);
     const T exponent = scratch_.exponents[begin / block_size];
     if (direct_ && s.shift == 0) {
-      exponentials(block, n, Direct<T>{}, exponent, e);
+      once_more(block, n, Direct<T>{}, exponent, e);
     } else {
       Affine<T> map = affine_;
       map.shift = s.shift;
-      exponentials(block, n, map, exponent, e);
+      once_more(block, n, map, exponent, e);
     }
     return e;
   }
@@ -256,20 +256,10 @@ class Summarizer {
   }
 
   template <class Map>
-  __attribute__((noinline)) static void exponentials(const T* x, int n, const Map& map, T exponent,
-                                                     T* e) {
-    using V = Vec<T>;
-    const Base<T> base = Base<T>::at(map, exponent);
-    for (int begin = 0; begin < n; begin += quad_size) {
-      const QuadChunk<T> part{n - begin};
-      for (int j = 0; j < 16; j += V::lanes) {
-        V t[4];
-        for (int i = 0; i < 4; ++i)
-          t[i] = map.sign(part.at(i * 16 + j).load(x + begin + i * 16 + j));
-        exp_from_base<4>(t, map, base);
-        for (int i = 0; i < 4; ++i) part.at(i * 16 + j).store(t[i], e + begin + i * 16 + j);
-      }
-    }
+  __attribute__((noinline)) static void once_more(const T* x, int n, const Map& map, T exponent,
+                                                  T* e) {
+    exponentials(x, n, map, Base<T>::at(map, exponent), e, {x, e},
+                 [](int, const Vec<T>*, const Vec<T>*) __attribute__((always_inline)) {});
   }
 
   bool any_nan(const Row<T>& x) const {
