@@ -96,7 +96,7 @@ struct Abreast {
       base.magic = magic_[r];
       T* const terms = e[r] != nullptr ? e[r] : unkept;
       exponentials(x[r], n, map, base, terms, soon[r],
-                   [](int, const V*, const V*) __attribute__((always_inline)) {});
+                   [](int, V, V) __attribute__((always_inline)) {});
       rounded[r] = terms[argmax[r]];
       Partial<T> lanes[16 / W];
       sum_lanes(terms, n, argmax[r], lanes);

@@ -14,6 +14,8 @@
 // Absent elements are +0 terms, which change nothing: a -inf appended leaves every bit alone.
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/quads.hpp"
 #include "math/exp.hpp"
 
@@ -121,38 +123,41 @@ struct Soon {
   const T* written;
 };
 
-// The terms of a block to e[0..n), which may be x itself; also(j, x4, t) sees them, four vectors from
-// lane j lanes on.
+// The terms of a block to e[0..n), which may be x itself; also(k, x, t) sees the vectors from element k on.
 template <class T, class Map, class Also>
 SOFTLANE_INLINE void exponentials(const T* x, int n, const Map& map, const Base<T>& base, T* e,
                                   Soon<T> soon, Also also) {
   using V = Vec<T>;
-  auto quad = [&](int g, auto part) __attribute__((always_inline)) {
-    const T* q = x + g * quad_size;
-    T* out = e + g * quad_size;
-    constexpr int line = 64 / static_cast<int>(sizeof(T));
-    for (int k = 0; k < quad_size; k += line) {
-      __builtin_prefetch(soon.read + g * quad_size + k);
-      __builtin_prefetch(soon.written + g * quad_size + k, 1);
+  constexpr int width = V::lanes, line = 64 / static_cast<int>(sizeof(T));
+  const T absent = map.sign(negative_infinity<T>());
+  const auto vectors = [&](int k, auto count, auto part) __attribute__((always_inline)) {
+    constexpr int N = decltype(count)::value;
+    for (int l = k; l < k + N * width; l += line) {
+      __builtin_prefetch(soon.read + l);
+      __builtin_prefetch(soon.written + l, 1);
     }
-    for (int j = 0; j < 16 / V::lanes; ++j) {
-      V x4[4], t[4];
-      for (int i = 0; i < 4; ++i) {
-        const int offset = i * 16 + j * V::lanes;
-        x4[i] = map.sign(part.at(offset).load(q + offset, map.sign(negative_infinity<T>())));
-        t[i] = x4[i];
-      }
-      exp_from_base<4>(t, map, base);
-      also(j, x4, t);
-      for (int i = 0; i < 4; ++i) {
-        const int offset = i * 16 + j * V::lanes;
-        part.at(offset).store(t[i], out + offset);
-      }
+    V x4[N], t[N];
+    for (int i = 0; i < N; ++i) {
+      x4[i] = map.sign(part(i * width).load(x + k + i * width, absent));
+      t[i] = x4[i];
+    }
+    exp_from_base<N>(t, map, base);
+    for (int i = 0; i < N; ++i) {
+      also(k + i * width, x4[i], t[i]);
+      part(i * width).store(t[i], e + k + i * width);
     }
   };
-  const int full = n / quad_size;
-  for (int g = 0; g < full; ++g) quad(g, FullQuad<T>{});
-  if (n % quad_size != 0) quad(full, QuadChunk<T>{n - full * quad_size});
+  int k = 0;
+  for (; k + 4 * width <= n; k += 4 * width) {
+    vectors(k, std::integral_constant<int, 4>{}, [](int) { return Whole<V>{}; });
+  }
+  const int left = n - k;
+  const auto rest = [left](int at) { return First<V>{left - at}; };
+  if (left > 2 * width) {
+    vectors(k, std::integral_constant<int, 4>{}, rest);
+  } else if (left > 0) {
+    vectors(k, std::integral_constant<int, 2>{}, rest);
+  }
 }
 
 enum class Gap : bool { skip, sum };  // is tail_gap wanted?
@@ -182,24 +187,22 @@ SOFTLANE_INLINE BlockSummary<T> summarize_block(const T* x, int n, const BlockMa
   const double top_argument = s.argument > floor ? s.argument : floor;
 
   exponentials(x, n, map, base, e, {x + block_size, e + block_size},
-               [&](int j, const V* x4, const V* t) __attribute__((always_inline)) {
+               [&](int k, V x_k, V t) __attribute__((always_inline)) {
                  if (gap == Gap::skip) return;
                  // The difference and the product are carried exactly (float32) or in two parts.
                  constexpr int wide = Lanes<T>::registers * V::lanes / 16;
-                 for (int i = 0; i < 4; ++i) {
-                   Vec<double> e64[wide], z64[wide];
-                   to_double(t[i], e64);
-                   to_double(max(V(base.floor), map.argument(x4[i])), z64);
-                   const Vec<double> origin(top_argument);
-                   for (int w = 0; w < wide; ++w) {
-                     const Vec<double> d = origin - z64[w], product = e64[w] * d;
-                     gaps.add(j * wide + w, product);
-                     if (sizeof(T) == sizeof(double)) {
-                       const Vec<double> zz = origin - d,
-                                         lost = (zz - z64[w]) + (origin - (d + zz));
-                       gaps.add_low(j * wide + w,
-                                    fma(e64[w], d, Vec<double>(0.0) - product) + e64[w] * lost);
-                     }
+                 const int first = k % 16 / V::lanes * wide;
+                 Vec<double> e64[wide], z64[wide];
+                 to_double(t, e64);
+                 to_double(max(V(base.floor), map.argument(x_k)), z64);
+                 const Vec<double> origin(top_argument);
+                 for (int w = 0; w < wide; ++w) {
+                   const Vec<double> d = origin - z64[w], product = e64[w] * d;
+                   gaps.add(first + w, product);
+                   if (sizeof(T) == sizeof(double)) {
+                     const Vec<double> zz = origin - d, lost = (zz - z64[w]) + (origin - (d + zz));
+                     gaps.add_low(first + w,
+                                  fma(e64[w], d, Vec<double>(0.0) - product) + e64[w] * lost);
                    }
                  }
                });

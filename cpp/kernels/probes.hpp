@@ -9,26 +9,13 @@
 namespace softlane {
 namespace SOFTLANE_ISA {
 
-// exp alone, in the traversal of summarize_block: four vectors in flight, and no sum.
 template <class T>
 inline void exp_probe(const void* logits, int n, void* out) noexcept {
-  using V = Vec<T>;
   const T* const x = static_cast<const T*>(logits);
   T* const e = static_cast<T*>(out);
   const Direct<T> map;
-  const Base<T> base(map, T(0));
-  auto quad = [&](int g, auto part) __attribute__((always_inline)) {
-    for (int j = 0; j < 16 / V::lanes; ++j) {
-      V t[4];
-      const auto at = [&](int i) { return i * 16 + j * V::lanes; };
-      for (int i = 0; i < 4; ++i) t[i] = part.at(at(i)).load(x + g * quad_size + at(i));
-      exp_from_base<4>(t, map, base);
-      for (int i = 0; i < 4; ++i) part.at(at(i)).store(t[i], e + g * quad_size + at(i));
-    }
-  };
-  const int full = n / quad_size;
-  for (int g = 0; g < full; ++g) quad(g, FullQuad<T>{});
-  if (n % quad_size != 0) quad(full, QuadChunk<T>{n - full * quad_size});
+  exponentials(x, n, map, Base<T>(map, T(0)), e, {x, e},
+               [](int, Vec<T>, Vec<T>) __attribute__((always_inline)) {});
 }
 
 template <class T>

@@ -259,7 +259,7 @@ class Summarizer {
   __attribute__((noinline)) static void once_more(const T* x, int n, const Map& map, T exponent,
                                                   T* e) {
     exponentials(x, n, map, Base<T>::at(map, exponent), e, {x, e},
-                 [](int, const Vec<T>*, const Vec<T>*) __attribute__((always_inline)) {});
+                 [](int, Vec<T>, Vec<T>) __attribute__((always_inline)) {});
   }
 
   bool any_nan(const Row<T>& x) const {
