@@ -105,7 +105,7 @@ __attribute__((noinline)) void sum_lanes(T* e, int n, int left_out, Partial<T>* 
   const auto other = equal(V::load(index), V(static_cast<T>(left_out % width)));
   const bool whole = left >= width;
   const V own = whole ? V::load(there) : V::load_first(there, left, 0);
-  const V less = select(other, V(T(0)), own);
+  const V less = select(equal(own, own), select(other, V(T(0)), own), own);  // but a NaN stays
   if (whole)
     less.store(there);
   else
