@@ -57,9 +57,11 @@ Extent extent(py::handle array) {
     const index_t reach = view.strides[d] * (view.shape[d] - 1);
     (reach < 0 ? begin : end) += reach;
   }
-  constexpr index_t largest_item =
-      32;  // a larger extent than the true one costs a closer look, no more
-  return {begin, end + largest_item};
+  // A larger extent than the true one costs a closer look: half of a call for small arrays that follow
+  // each other in memory.
+  constexpr index_t largest_item = 32;
+  const std::optional<Format> format = format_of(proxy(array)->descr);
+  return {begin, end + (format ? item_size(format->element) : largest_item)};
 }
 
 }  // namespace
