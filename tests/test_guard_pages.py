@@ -64,7 +64,7 @@ class Checker:
     def __init__(self, dtype: npt.DTypeLike) -> None:
         self.dtype = np.dtype(dtype)
         size = 8 * ROWS * MOST_CLASSES**2
-        self.inputs = [Guarded(8 * ROWS * MOST_CLASSES) for _ in range(5)]
+        self.inputs = [Guarded(3 * 8 * ROWS * MOST_CLASSES) for _ in range(5)]
         self.outs = [Guarded(size) for _ in range(2)]
         self.calls = 0
 
@@ -98,6 +98,17 @@ class Checker:
             self._same(sl.cross_entropy_grad, (x, y), (gx, gy), axis, at_end,
                        guarded={"weight": gw, "sample_weight": gs},
                        plain={"weight": w, "sample_weight": s})  # fmt: skip
+
+    def check_strided(self, classes: int, step: int) -> None:
+        """Every other element, or fewer, the last of them beside the guard."""
+        x = np.random.default_rng(classes).uniform(0, 4, (ROWS, classes)).astype(self.dtype)
+        wide = np.zeros(((ROWS * classes - 1) * step + 1,), self.dtype)
+        wide[::step] = x.ravel()
+        flat = self.inputs[0].copy(wide, at_end=True)[::step]
+        item = self.dtype.itemsize * step
+        gx = np.lib.stride_tricks.as_strided(flat, x.shape, (classes * item, item))
+        for function in (sl.softmax, sl.log_softmax, sl.logsumexp):
+            self._unary(function, x, gx, -1, True)
 
     def check_matrices(self, place: Guarded, rows: int, classes: int) -> None:
         x = np.random.default_rng(classes).uniform(0, 4, (rows, classes)).astype(self.dtype)
@@ -147,6 +158,8 @@ def main(isa: str) -> None:
         for classes in range(1, MOST_CLASSES + 1):
             for rows, axis in ((1, -1), (ROWS, -1), (ROWS, 0)):
                 checker.check(classes, rows, axis)
+            for step in (2, 3):
+                checker.check_strided(classes, step)
         for rows, classes in GROUPED + STREAMED:
             size = rows * classes**2 * checker.dtype.itemsize
             checker.check_matrices(Guarded(size), rows, classes)

@@ -170,10 +170,32 @@ inline void write_halves(char* p, index_t stride, Format format, index_t n, cons
   }
 }
 
+// Every other element, as of x[..., ::2] or a complex array's real parts, by whole vectors: 64 x 1000 float32
+// softmax 38 -> 20 us. How many; not the last vector's, which would read an element too far.
+template <class T>
+SOFTLANE_INLINE index_t read_every_other(const char* p, index_t n, T* to) {
+  using V = Vec<T>;
+  index_t k = 0;
+  if constexpr (V::lanes > 1) {
+    for (; k + V::lanes < n; k += V::lanes) {
+      const T* const q = reinterpret_cast<const T*>(p) + 2 * k;
+      even(V::load(q), V::load(q + V::lanes)).store(to + k);
+    }
+  }
+  return k;
+}
+
 // n elements from p, `stride` bytes apart.
 template <class T>
 __attribute__((noinline)) void read_elements(const char* p, index_t stride, Format format,
                                              index_t n, T* to) {
+  if (format.element == element_of<T>() && format.order == ByteOrder::native &&
+      stride == 2 * static_cast<index_t>(sizeof(T))) {
+    const index_t done = read_every_other(p, n, to);
+    p += done * stride;
+    to += done;
+    n -= done;
+  }
   if constexpr (sizeof(T) == sizeof(float)) {
     if (is_half(format.element)) return read_halves(p, stride, format, n, to);
   }

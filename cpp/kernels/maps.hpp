@@ -167,7 +167,7 @@ void log_softmax_rows(const Call& call, index_t begin, index_t end, void* memory
     const V slope(map.beta_t * whole), slope_low(map.beta_t_lo * whole);
     for (index_t k0 = 0; k0 < call.classes; k0 += block_size) {
       const int n = block_length(call.classes, k0);
-      const T* a = x.fetch(k0, n, scratch.logits);
+      const T* a = summarize.logits_of_block(x, k0, n);
       T* y = out.open(k0, scratch.other);
       expect_next_block(out, k0, call.classes);
       if (summarize.direct()) {

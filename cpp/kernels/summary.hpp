@@ -181,6 +181,13 @@ class Summarizer {
     return e;
   }
 
+  // The logits of a block once more: those of one block that had to be gathered are where the summary left
+  // them.
+  const T* logits_of_block(const Row<T>& x, index_t begin, int n) const {
+    const bool gathered = classes_ <= block_size && !x.contiguous();
+    return gathered ? scratch_.logits : x.fetch(begin, n, scratch_.logits);
+  }
+
   // T once more, for the rows whose result is so much smaller than its parts that the rounding of the
   // float terms shows: every term that is a 64th of T or more is taken from exp_wide (there are 64 at
   // most), and the others summed apart. Twice the work, for few rows.
