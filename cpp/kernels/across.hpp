@@ -57,12 +57,18 @@ inline Columns<T> in_panel(T* panel) {
   return {reinterpret_cast<char*>(panel), Vec<T>::lanes * static_cast<index_t>(sizeof(T))};
 }
 
-// The two stages of a summary, for a number of classes and a map of the logits.
+// The stages of a summary, for a number of classes and a map of the logits. What comes after the maxima
+// is done for the groups of a batch stage by stage.
 template <class T>
 struct Stages {
   bool (*begin)(GroupSummary<T>&, const Columns<T>& x, int n, unsigned rows, const Affine<T>&);
-  void (*add)(GroupSummary<T>&, const Columns<T>& x, const Columns<T>& e, int n, unsigned rows,
-              const Affine<T>&);
+  void (*add)(GroupSlot<T>*, int used, int n, const Affine<T>&);
+  void (*settle)(GroupSlot<T>*, int used, const Affine<T>&);
+
+  void sums(GroupSlot<T>* slots, int used, int n, const Affine<T>& affine) const {
+    add(slots, used, n, affine);
+    settle(slots, used, affine);
+  }
 };
 
 template <class Map, class T>
@@ -72,6 +78,12 @@ inline Map map_of(const Affine<T>& affine) {
   } else {
     return Map{};
   }
+}
+
+template <class T, class Map>
+void settle_all(GroupSlot<T>* slots, int used, const Affine<T>& affine) {
+  const Map map = map_of<Map>(affine);
+  for (GroupSlot<T>* s = slots; s < slots + used; ++s) s->summary.settle(s->rows(), map);
 }
 
 // N = 0: any number.
@@ -86,15 +98,17 @@ inline Stages<T> make_stages() {
           return s.template begin_few<N>(x, rows, map);
         }
       },
-      [](GroupSummary<T>& s, const Columns<T>& x, const Columns<T>& e, int n, unsigned rows,
-         const Affine<T>& affine) {
+      [](GroupSlot<T>* slots, int used, int n, const Affine<T>& affine) {
         const Map map = map_of<Map>(affine);
-        if constexpr (N == 0) {
-          s.add(x, e, n, rows, map);
-        } else {
-          s.template add_few<N>(x, e, rows, map);
+        for (GroupSlot<T>* s = slots; s < slots + used; ++s) {
+          if constexpr (N == 0) {
+            s->summary.add(s->x, s->e, n, map);
+          } else {
+            s->summary.template add_few<N>(s->x, s->e, map);
+          }
         }
-      }};
+      },
+      settle_all<T, Map>};
 }
 
 // With the number of classes known to the compiler 4096 rows of 10 take 34 us instead of 40 (float32):
@@ -188,10 +202,7 @@ inline void each_group(const Call& call, index_t begin, index_t end, void* memor
         rows_kernel(call, first, first + count, memory);
       }
     }
-    for (int i = 0; i < used; ++i) {
-      GroupSlot<T>& s = slots[i];
-      stages.add(s.summary, s.x, s.e, n, s.rows(), affine);
-    }
+    stages.sums(slots, used, n, affine);
     if constexpr (std::is_invocable_v<Finish, GroupSlot<T>*, int>) {
       finish(slots, used);
     } else {

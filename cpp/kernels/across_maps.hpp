@@ -12,11 +12,16 @@ struct Mend {
   Vec<T> key, value;
   explicit Mend(const GroupSummary<T>& s) {
     using P = Pack<T>;
-    const P nan(__builtin_nan("")), one(1.0), top = widened(s.rounded_top);
-    const auto tied = greater(s.others, P(0.0));
-    const P share = select(tied, one / (s.others + one), one);
-    key = narrowed<T>(select(s.confident, top, select(tied, top, nan)));
-    value = narrowed<T>(select(s.confident, quotient(s.top, s.sum).value(), share));
+    const Vec<T> nan(quiet_nan<T>());
+    key = select(narrowed<T>(s.confident), s.rounded_top, nan);
+    P p = quotient(s.top, s.sum).value();
+    if (s.tied) {
+      const P one(1.0);
+      const auto tied = greater(s.others, P(0.0));
+      p = select(tied, one / (s.others + one), p);
+      key = select(narrowed<T>(tied), s.rounded_top, key);
+    }
+    value = narrowed<T>(p);
   }
   Vec<T> operator()(Vec<T> e, Vec<T> p) const { return select(equal(e, key), value, p); }
 };
@@ -65,7 +70,7 @@ inline void across_softmax(const Call& call, index_t begin, index_t end, void* m
   const auto finish = [&](const GroupSlot<T>& slot) {
     const GroupSummary<T>& s = slot.summary;
     const Columns<T> e = slot.e;
-    const Normalizer<T, P> normalize(s.sum, Wide<T, P>{P(1.0)});
+    const Normalizer<T, P> normalize(s.sum);
     const Mend<T> mend(s);
     for (index_t k = 0; k < call.classes; ++k) {
       const Vec<T> a = e.load(k);

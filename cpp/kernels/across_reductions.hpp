@@ -25,14 +25,18 @@ inline Wide<T, Pack<T>> refined_tail(const GroupSlot<T>& slot, int n, const Stag
     const W sum = large + exp_wide(counted, map, s.base);
     large = W::choose(greater(widened(counted), P(-__builtin_inf())), sum, large);
   }
-  GroupSummary<T> small;
+  GroupSlot<T> rests;
+  rests.x = rest;
+  rests.group.count = 0;
+  GroupSummary<T>& small = rests.summary;
   stages.begin(small, rest, n, 0, map);
-  if ((static_cast<unsigned>(greater(small.highest, absent)) & slot.rows()) == 0) return large;
-  stages.add(small, rest, {}, n, 0, map);
+  const auto some = greater(widened(small.highest), P(-__builtin_inf()));
+  if ((static_cast<unsigned>(some) & slot.rows()) == 0) return large;
+  stages.sums(&rests, 1, n, map);
   const P moved = widened(small.base.exponent) - widened(s.base.exponent), zero(0.0);
   const auto seen = greater(moved, P(-1023.0));
   const P factor = select(seen, power_of_two(select(seen, moved, zero)), zero);
-  return large + (small.tail + small.top) * factor;
+  return W::choose(some, large + (small.tail + small.top) * factor, large);
 }
 
 // The logarithms of a call's rows. Where they cancel the tail is refined, at three times the cost of
@@ -74,7 +78,7 @@ class Logarithms {
     }
     GroupSummary<T>& s = again_.summary;
     stages_.begin(s, again_.x, n_, again_.rows(), map_);
-    stages_.add(s, again_.x, {}, n_, again_.rows(), map_);
+    stages_.sums(&again_, 1, n_, map_);
     alignas(64) T value[lanes];
     narrowed<T>(value_of(s, refined_tail(again_, n_, stages_, map_))).store(value);
     for (int r = 0; r < count; ++r) Row<T>{results_[r], 0, call_.out[0].format}.set(0, value[r]);

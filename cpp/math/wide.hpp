@@ -137,6 +137,14 @@ template <class T>
 inline Vec<double> narrowed(Pack<double> p) {
   return p.r[0];
 }
+template <class T>
+inline typename Vec<T>::Mask narrowed(typename Pack<T>::Mask mask) {
+  if constexpr (Pack<T>::registers == 1) {
+    return mask.m[0];
+  } else {
+    return Vec<T>::narrow_mask(mask.m);
+  }
+}
 // The same, as float64.
 template <class T>
 inline double rounded(double v) {

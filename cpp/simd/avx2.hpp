@@ -200,6 +200,11 @@ struct Vec<float> {
   friend void narrow(const Vec<double>* d, Vec& a) {
     a.r = _mm256_set_m128(_mm256_cvtpd_ps(d[1].r), _mm256_cvtpd_ps(d[0].r));
   }
+  static Mask narrow_mask(const Vec<double>::Mask* d) {
+    const __m256 halves =
+        _mm256_shuffle_ps(_mm256_castpd_ps(d[0].r), _mm256_castpd_ps(d[1].r), 0x88);
+    return {_mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(halves), 0xd8))};
+  }
   static Vec load_float16(const char* p) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }

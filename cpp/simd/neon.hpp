@@ -186,6 +186,9 @@ struct Vec<float> {
   friend void narrow(const Vec<double>* d, Vec& a) {
     a.r = vcvt_high_f32_f64(vcvt_f32_f64(d[0].r), d[1].r);
   }
+  static Mask narrow_mask(const Vec<double>::Mask* d) {
+    return {vcombine_u32(vmovn_u64(d[0].r), vmovn_u64(d[1].r))};
+  }
   static uint16x4_t load_halves(const char* p) {
     return vreinterpret_u16_u8(vld1_u8(reinterpret_cast<const std::uint8_t*>(p)));
   }

@@ -18,6 +18,7 @@
 //   reduce_max                  over lanes
 //   down<H>, lane0              lane l takes lane l + H for l < H (H a power of two); lane 0
 //   widen, narrow               Vec<float> to and from consecutive Vec<double>
+//   narrow_mask(masks)          a mask of Vec<float> from those of consecutive Vec<double>
 //   exponent(a)                 of a normal positive Vec<double>: floor(log2 a)
 //   even, odd (a, b)            of a's lanes followed by b's, every other one
 //   zip_low, zip_high (a, b)    a's lanes and b's by turns: the first half, the second
