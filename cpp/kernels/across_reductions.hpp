@@ -29,7 +29,8 @@ inline Wide<T, Pack<T>> refined_tail(const GroupSlot<T>& slot, int n, const Stag
   rests.x = rest;
   rests.group.count = 0;
   GroupSummary<T>& small = rests.summary;
-  stages.begin(small, rest, n, 0, map);
+  rests.packed = nullptr;
+  stages.begin(&rests, 1, n, map);
   const auto some = greater(widened(small.highest), P(-__builtin_inf()));
   if ((static_cast<unsigned>(some) & slot.rows()) == 0) return large;
   stages.sums(&rests, 1, n, map);
@@ -58,6 +59,7 @@ class Logarithms {
     step_ = last >= 0 ? call.out[0].row_stride[last] : 0;
     again_.x = in_panel(panel_of<T>(call, memory, 2));
     again_.second = group_buffer<T>(call, memory);
+    again_.packed = nullptr;
     again_.group.count = 0;
   }
 
@@ -77,7 +79,7 @@ class Logarithms {
       for (int r = count; r < lanes; ++r) again_.x.at(k)[r] = T(0);
     }
     GroupSummary<T>& s = again_.summary;
-    stages_.begin(s, again_.x, n_, again_.rows(), map_);
+    stages_.begin(&again_, 1, n_, map_);
     stages_.sums(&again_, 1, n_, map_);
     alignas(64) T value[lanes];
     narrowed<T>(value_of(s, refined_tail(again_, n_, stages_, map_))).store(value);

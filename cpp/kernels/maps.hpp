@@ -191,7 +191,7 @@ void log_softmax_rows(const Call& call, index_t begin, index_t end, void* memory
 // 1.1 half-ulps of 1 (each of its terms is), and the logarithm takes T / S of that; a float32 result
 // has half an ULP left for it beside its own rounding, a float64 result one.
 template <class T, class D, class W>
-inline auto cancels(D max, const W& tail, const W& sum, D result, D temperature) {
+SOFTLANE_INLINE auto cancels(D max, const W& tail, const W& sum, D result, D temperature) {
   constexpr double unit = sizeof(T) == 4 ? 0x1p-24 : 0x1p-53;
   constexpr double room = sizeof(T) == 4 ? 0.45 : 0.9;
   const D zero(0.0), a = select(greater(zero, max), -max, max);

@@ -9,7 +9,7 @@ namespace SOFTLANE_ISA {
 
 // The numbers of a row, or of each of a vector's rows, that its elements are made from.
 template <class D, class W>
-inline Wide<double, D> log1p_ratio(const W& tail, const W& top) {
+SOFTLANE_INLINE Wide<double, D> log1p_ratio(const W& tail, const W& top) {
   const W ratio = quotient(tail, top);
   return log1p(ratio.value(), ratio.low());
 }
