@@ -115,7 +115,9 @@ inline Stages<T> make_stages() {
           if constexpr (N == 0) {
             s->summary.add(s->x, s->e, n, map);
           } else {
-            s->summary.template add_few<N>(s->x, s->e, map);
+            // Exponentials that nobody wants are stored all the same: cheaper than to ask.
+            alignas(64) T unwanted[N * Vec<T>::lanes];
+            s->summary.template add_few<N>(s->x, s->e ? s->e : in_panel(unwanted), map);
           }
         }
       },

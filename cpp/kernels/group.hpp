@@ -50,51 +50,56 @@ struct GroupSummary {
   // The maxima. False where a row needs a shift or has no regular result.
   template <class Map>
   SOFTLANE_INLINE bool begin(const Columns<T>& x, int n, unsigned rows, const Map& map) {
-    highest = V(negative_infinity<T>());
-    where = V(T(-block_size));
+    V top(negative_infinity<T>()), at(T(-block_size));
     for (int k = 0; k < n; ++k) {
       __builtin_prefetch(x.at(k) + V::lanes);  // the next group's, if they lie side by side
       const V a = map.sign(x.load(k)), rank(ranks<T>.of[k]);
-      const V tied = select(equal(a, highest), max(rank, where), where);
-      where = select(greater(a, highest), rank, tied);
-      highest = max(a, highest);
+      const V tied_at = select(equal(a, top), max(rank, at), at);
+      at = select(greater(a, top), rank, tied_at);
+      top = max(a, top);
     }
+    highest = top;
+    where = at;
     return start(rows, map);
   }
 
   // The same for N <= 16 classes, whose first maximum in memory is the first in lane order.
   template <int N, class Map>
   SOFTLANE_INLINE bool begin_few(const Columns<T>& x, unsigned rows, const Map& map) {
-    highest = map.sign(x.load(0));
-    where = V(T(0));
+    V top = map.sign(x.load(0)), at(T(0));
 #pragma GCC unroll 16
     for (int k = 1; k < N; ++k) {
       const V a = map.sign(x.load(k));
-      where = select(greater(a, highest), V(ranks<T>.of[k]), where);
-      highest = max(a, highest);
+      at = select(greater(a, top), V(ranks<T>.of[k]), at);
+      top = max(a, top);
     }
+    highest = top;
+    where = at;
     return start(rows, map);
   }
 
   template <int N, class Map>
   SOFTLANE_INLINE void add_few(const Columns<T>& x, const Columns<T>& e, const Map& map) {
-    V t[N];
-    rounded_top = V(T(0));
+    // Copies, for the compiler takes the stores to change *this.
+    const Base<T, V> own_base = base;
+    const V at = where;
+    V t[N], own(T(0));
 #pragma GCC unroll 4
     for (int k = 0; k < N; k += 4) {
       const int count = N - k < 4 ? N - k : 4;
       V a[4];
 #pragma GCC unroll 4
       for (int i = 0; i < count; ++i) a[i] = map.sign(x.load(k + i));
-      exp_from_base_of(count, a, map);
+      exp_from_base_of(count, a, map, own_base);
 #pragma GCC unroll 4
       for (int i = 0; i < count; ++i) {
-        if (e) e.store(k + i, a[i]);
-        const auto here = equal(where, V(ranks<T>.of[k + i]));
-        rounded_top = select(here, a[i], rounded_top);
+        e.store(k + i, a[i]);
+        const auto here = equal(at, V(ranks<T>.of[k + i]));
+        own = select(here, a[i], own);
         t[k + i] = select(here, V(T(0)), a[i]);
       }
     }
+    rounded_top = own;
     tail = lane_total(lane_tree<0, 1, N>(t));
   }
 
@@ -203,6 +208,11 @@ struct GroupSummary {
 
   template <class Map>
   SOFTLANE_INLINE void exp_from_base_of(int count, V* a, const Map& map) const {
+    exp_from_base_of(count, a, map, base);
+  }
+  template <class Map>
+  static SOFTLANE_INLINE void exp_from_base_of(int count, V* a, const Map& map,
+                                               const Base<T, V>& base) {
     switch (count) {
       case 4:
         return exp_from_base<4>(a, map, base);
