@@ -42,7 +42,7 @@ struct GroupSummary {
   V rounded_top;
   Base<T, V> base;
   Wide<T, P> top, tail, sum;
-  P others;  // how many share the maximum, where nothing else counts
+  P others;   // how many share the maximum, where nothing else counts
   bool tied;  // does any row have others?
   typename P::Mask confident;
   unsigned bad = 0;  // of the lanes: rows with a NaN

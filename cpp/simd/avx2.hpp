@@ -3,6 +3,8 @@
 
 #include <immintrin.h>
 
+#include <cstdint>
+
 namespace softlane {
 namespace avx2 {
 
@@ -32,6 +34,12 @@ struct Vec<double> {
   void stream(double* p) const { _mm256_stream_pd(p, r); }
   static void fence() { _mm_sfence(); }
   void store(double* p) const { _mm256_storeu_pd(p, r); }
+  // By the low bits of 1.5 * 2^52.
+  static Vec from_integers(const std::int64_t* p) {
+    const __m256i n = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    const __m256d zero = _mm256_set1_pd(0x1.8p52);
+    return _mm256_sub_pd(_mm256_castsi256_pd(_mm256_add_epi64(n, _mm256_castpd_si256(zero))), zero);
+  }
   static __m256i first(int n) {
     return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
   }

@@ -3,6 +3,8 @@
 
 #include <immintrin.h>
 
+#include <cstdint>
+
 namespace softlane {
 namespace avx512 {
 
@@ -29,6 +31,9 @@ struct Vec<double> {
   void stream(double* p) const { _mm512_stream_pd(p, r); }
   static void fence() { _mm_sfence(); }
   void store(double* p) const { _mm512_storeu_pd(p, r); }
+  static Vec from_integers(const std::int64_t* p) {
+    return _mm512_cvtepi64_pd(_mm512_loadu_si512(p));
+  }
   static Mask first(int n) {
     return static_cast<Mask>(n >= lanes ? 0xff : n <= 0 ? 0 : (1 << n) - 1);
   }

@@ -3,6 +3,8 @@
 
 #include <arm_neon.h>
 
+#include <cstdint>
+
 namespace softlane {
 namespace neon {
 
@@ -31,6 +33,7 @@ struct Vec<double> {
     __asm__("" : "+w"(v.r));
     return v;
   }
+  static Vec from_integers(const std::int64_t* p) { return vcvtq_f64_s64(vld1q_s64(p)); }
   // There is no such store of a single vector.
   void stream(double* p) const { store(p); }
   static void fence() {}

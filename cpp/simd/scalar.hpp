@@ -27,6 +27,7 @@ struct Vec {
   Vec(T v) : r(v) {}
 
   static Vec load(const T* p) { return *p; }
+  static Vec from_integers(const std::int64_t* p) { return static_cast<T>(*p); }
   void store(T* p) const { *p = r; }
   static Vec load_once(const T* p) { return load(p); }
   void stream(T* p) const { store(p); }

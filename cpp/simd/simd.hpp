@@ -2,6 +2,7 @@
 //
 //   Vec<T>::lanes               how many elements
 //   load, store                 unaligned
+//   from_integers               Vec<double> from int64 of less than 2^50
 //   load_once                   the same, kept in a register: the compiler would otherwise load anew
 //                               for every use
 //   stream, fence               a store to aligned memory, past the caches; what orders such stores
