@@ -64,8 +64,11 @@ class LabelledGroups {
     bool unweighted = true, unscaled = true;
   };
   template <class Slot>
-  Numbers numbers(const Slot& slot) const {
-    Numbers v{W{P(call_.scale)}, W{P(1.0)}, P(1.0), W{P(1.0)}};
+  SOFTLANE_INLINE Numbers numbers(const Slot& slot) const {
+    Numbers v;  // by its members: braces would clear it first
+    v.scale = W{P(call_.scale)};
+    v.total = W{P(1.0)};
+    v.row_scale = P(1.0);
     const index_t row = slot.group.first.row();
     alignas(64) double a[lanes];
     if (call_.row_scale != nullptr) {
@@ -91,7 +94,7 @@ class LabelledGroups {
 
   // Times row_scale, not scale, as CrossEntropyRow::loss.
   template <class Slot>
-  P loss(const Slot& slot, const Numbers& v) const {
+  SOFTLANE_INLINE P loss(const Slot& slot, const Numbers& v) const {
     const GroupSummary<T>& s = slot.summary;
     const P zero(0.0), max = widened(s.highest), y = widened(V::load(slot.label_logit));
     const P d = max - y, back = max - d, lost = (back - y) + (max - (d + back));
@@ -123,7 +126,7 @@ class LabelledGroups {
 
   // The gradient at the label, as CrossEntropyRow::mend_gradient.
   template <class Slot>
-  V label_gradient(const Slot& slot, const Numbers& v) const {
+  SOFTLANE_INLINE V label_gradient(const Slot& slot, const Numbers& v) const {
     const GroupSummary<T>& s = slot.summary;
     // 1 where the label has the maximum, for the masks of V and of P differ.
     const V one(T(1)), none(T(0));
@@ -163,7 +166,7 @@ class LabelledGroups {
   }
 
  private:
-  W exp_wide_of(V logit, const GroupSummary<T>& s) const {
+  SOFTLANE_INLINE W exp_wide_of(V logit, const GroupSummary<T>& s) const {
     return exp_wide(logit, Direct<T>{}, s.base);
   }
   const Call& call_;
