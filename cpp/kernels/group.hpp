@@ -50,15 +50,15 @@ struct GroupSummary {
   // The maxima. False where a row needs a shift or has no regular result.
   template <class Map>
   SOFTLANE_INLINE bool begin(const Columns<T>& x, int n, unsigned rows, const Map& map) {
-    V top(negative_infinity<T>()), at(T(-block_size));
+    V most(negative_infinity<T>()), at(T(-block_size));
     for (int k = 0; k < n; ++k) {
       __builtin_prefetch(x.at(k) + V::lanes);  // the next group's, if they lie side by side
       const V a = map.sign(x.load(k)), rank(ranks<T>.of[k]);
-      const V tied_at = select(equal(a, top), max(rank, at), at);
-      at = select(greater(a, top), rank, tied_at);
-      top = max(a, top);
+      const V tied_at = select(equal(a, most), max(rank, at), at);
+      at = select(greater(a, most), rank, tied_at);
+      most = max(a, most);
     }
-    highest = top;
+    highest = most;
     where = at;
     return start(rows, map);
   }
@@ -66,14 +66,14 @@ struct GroupSummary {
   // The same for N <= 16 classes, whose first maximum in memory is the first in lane order.
   template <int N, class Map>
   SOFTLANE_INLINE bool begin_few(const Columns<T>& x, unsigned rows, const Map& map) {
-    V top = map.sign(x.load(0)), at(T(0));
+    V most = map.sign(x.load(0)), at(T(0));
 #pragma GCC unroll 16
     for (int k = 1; k < N; ++k) {
       const V a = map.sign(x.load(k));
-      at = select(greater(a, top), V(ranks<T>.of[k]), at);
-      top = max(a, top);
+      at = select(greater(a, most), V(ranks<T>.of[k]), at);
+      most = max(a, most);
     }
-    highest = top;
+    highest = most;
     where = at;
     return start(rows, map);
   }
