@@ -7,9 +7,9 @@ namespace softlane {
 namespace SOFTLANE_ISA {
 
 // As Summarizer::refined_tail; the rows' small terms go through the slot's second panel.
-template <class T>
+template <class T, class Map>
 inline Wide<T, Pack<T>> refined_tail(const GroupSlot<T>& slot, int n, const Stages<T>& stages,
-                                     const Affine<T>& map) {
+                                     const Affine<T>& affine, const Map& map) {
   using V = Vec<T>;
   using P = Pack<T>;
   using W = Wide<T, P>;
@@ -30,10 +30,10 @@ inline Wide<T, Pack<T>> refined_tail(const GroupSlot<T>& slot, int n, const Stag
   rests.group.count = 0;
   GroupSummary<T>& small = rests.summary;
   rests.packed = nullptr;
-  stages.begin(&rests, 1, n, map);
+  stages.begin(&rests, 1, n, affine);
   const auto some = greater(widened(small.highest), P(-__builtin_inf()));
   if ((static_cast<unsigned>(some) & slot.rows()) == 0) return large;
-  stages.sums(&rests, 1, n, map);
+  stages.sums(&rests, 1, n, affine);
   const P moved = widened(small.base.exponent) - widened(s.base.exponent), zero(0.0);
   const auto seen = greater(moved, P(-1023.0));
   const P factor = select(seen, power_of_two(select(seen, moved, zero)), zero);
@@ -82,13 +82,16 @@ class Logarithms {
     stages_.begin(&again_, 1, n_, map_);
     stages_.sums(&again_, 1, n_, map_);
     alignas(64) T value[lanes];
-    narrowed<T>(value_of(s, refined_tail(again_, n_, stages_, map_))).store(value);
+    const bool plain = !call_.negate && call_.temperature == 1;
+    const Wide<T, P> tail = plain ? refined_tail(again_, n_, stages_, map_, Direct<T>{})
+                                  : refined_tail(again_, n_, stages_, map_, map_);
+    narrowed<T>(value_of(s, tail)).store(value);
     for (int r = 0; r < count; ++r) Row<T>{results_[r], 0, call_.out[0].format}.set(0, value[r]);
     count = 0;
   }
 
  private:
-  P value_of(const GroupSummary<T>& s, const Wide<T, P>& tail) const {
+  SOFTLANE_INLINE P value_of(const GroupSummary<T>& s, const Wide<T, P>& tail) const {
     const P temperature(call_.temperature);
     const Wide<double, P> l = log1p_ratio<P>(tail, s.top);
     const P v = fma1(temperature, l.hi, fma1(temperature, l.lo, widened(s.highest)));

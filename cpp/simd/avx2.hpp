@@ -82,6 +82,11 @@ struct Vec<double> {
     return _mm256_sub_pd(_mm256_castsi256_pd(number), _mm256_set1_pd(0x1p52 + 1023));
   }
 
+  friend Vec power_below(Vec a) {
+    const __m256i field = _mm256_set1_epi64x(0x7ff0000000000000);
+    return _mm256_and_pd(a.r, _mm256_castsi256_pd(field));
+  }
+
   friend Vec even(Vec a, Vec b) {
     return _mm256_permute4x64_pd(_mm256_unpacklo_pd(a.r, b.r), 0xd8);
   }

@@ -70,6 +70,10 @@ struct Vec<double> {
   }
   double lane0() const { return _mm512_cvtsd_f64(r); }
   friend Vec exponent(Vec a) { return _mm512_getexp_pd(a.r); }
+  friend Vec power_below(Vec a) {
+    const __m512i field = _mm512_set1_epi64(0x7ff0000000000000);
+    return _mm512_castsi512_pd(_mm512_and_si512(_mm512_castpd_si512(a.r), field));
+  }
 
   friend Vec even(Vec a, Vec b) {
     return _mm512_permutex2var_pd(a.r, _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), b.r);

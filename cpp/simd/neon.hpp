@@ -83,6 +83,10 @@ struct Vec<double> {
         vandq_u64(vshrq_n_u64(vreinterpretq_u64_f64(a.r), 52), vdupq_n_u64(0x7ff));
     return vsubq_f64(vcvtq_f64_u64(field), vdupq_n_f64(1023));
   }
+  friend Vec power_below(Vec a) {
+    return vreinterpretq_f64_u64(
+        vandq_u64(vreinterpretq_u64_f64(a.r), vdupq_n_u64(0x7ff0000000000000)));
+  }
 
   friend Vec even(Vec a, Vec b) { return vuzp1q_f64(a.r, b.r); }
   friend Vec odd(Vec a, Vec b) { return vuzp2q_f64(a.r, b.r); }

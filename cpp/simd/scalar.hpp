@@ -63,6 +63,7 @@ struct Vec {
   friend Vec exponent(Vec a) {
     return static_cast<T>(static_cast<int>(bits(a) >> 52 & 0x7ff) - 1023);
   }
+  friend Vec power_below(Vec a) { return bits(a) & 0x7ff0000000000000; }
   friend void widen(Vec a, Vec<double>* d) { d[0] = static_cast<double>(a.r); }
   friend void narrow(const Vec<double>* d, Vec& a) { a = static_cast<T>(d[0].r); }
   static Vec load_float16(const char* p) { return load_half<Float16>(p); }

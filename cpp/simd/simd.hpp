@@ -21,6 +21,7 @@
 //   widen, narrow               Vec<float> to and from consecutive Vec<double>
 //   narrow_mask(masks)          a mask of Vec<float> from those of consecutive Vec<double>
 //   exponent(a)                 of a normal positive Vec<double>: floor(log2 a)
+//   power_below(a)              of a Vec<double>: 2^exponent(|a|), or 0 below the normal range
 //   even, odd (a, b)            of a's lanes followed by b's, every other one
 //   zip_low, zip_high (a, b)    a's lanes and b's by turns: the first half, the second
 //   load_packed<R>(p, n)        R rows of n elements that follow each other in memory, each to the
