@@ -159,6 +159,16 @@ inline index_t step_to_next(index_t left, index_t W, index_t to_line) {
   return to_line != 0 && left >= 16 * W ? to_line : W;
 }
 
+// Results, where they are not home already.
+template <class T>
+inline void write_group(const RowGroup<T>& group, const Columns<T>& results, const Carrier<T>& out,
+                        const Stages<T>& stages, int n, T* buffer) {
+  if (out.direct(group)) return;
+  T* const rows = out.packed(group);
+  if (rows == nullptr) return out.write(group, results, buffer);
+  stages.write(results.at(0), n, rows);
+}
+
 // Two groups change places, each with its panels.
 template <class T>
 __attribute__((noinline)) void exchange(GroupSlot<T>& a, GroupSlot<T>& b) {
@@ -248,13 +258,7 @@ inline void each_group(const Call& call, index_t begin, index_t end, void* memor
       for (int i = 0; i < used; ++i) finish(slots[i]);
     }
     for (int i = 0; i < used && out; ++i) {
-      const GroupSlot<T>& s = slots[i];
-      T* const rows = out.direct(s.group) ? nullptr : out.packed(s.group);
-      if (rows != nullptr) {
-        stages.write(s.first, n, rows);
-      } else {
-        out.write(s.group, s.e, buffer);
-      }
+      write_group(slots[i].group, slots[i].e, out, stages, n, buffer);
     }
   }
 }

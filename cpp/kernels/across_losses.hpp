@@ -204,8 +204,9 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
       const Normalizer<T, P> scaled =
           numbers.unscaled ? Normalizer<T, P>(s.sum) : Normalizer<T, P>(s.sum, numbers.curvature);
       const V label = V::load(slot.label_rank), at_label = labelled.label_gradient(slot, numbers);
+      const int n = static_cast<int>(call.classes);
       const auto write = [&](auto move) __attribute__((always_inline)) {
-        for (index_t k = 0; k < call.classes; ++k) {
+        for (int k = 0; k < n; ++k) {
           const V v = scaled(move(e.load(k)));
           e.store(k, select(equal(label, V(ranks<T>.of[k])), at_label, v));
         }
