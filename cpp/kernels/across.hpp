@@ -101,7 +101,13 @@ inline Stages<T> make_stages() {
                 if (s.packed != nullptr) read_panel(s.packed, n, n, s.first);
                 fit = s.summary.begin(s.x, n, s.rows(), map);
               } else {
-                if (s.packed != nullptr) read_panel(s.packed, N, N, s.first);
+                if (s.packed != nullptr) {
+                  constexpr int size = N * Vec<T>::lanes, line = 64 / static_cast<int>(sizeof(T));
+                  for (int k = 0; k < size; k += line) {
+                    __builtin_prefetch(s.packed + used * size + k);  // the next batch's rows
+                  }
+                  read_panel(s.packed, N, N, s.first);
+                }
                 fit = s.summary.template begin_few<N>(s.x, s.rows(), map);
               }
               fits |= static_cast<unsigned>(fit) << i;
