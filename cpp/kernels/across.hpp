@@ -17,6 +17,7 @@ struct GroupSlot {
   Columns<T> x, e;
   GroupSummary<T> summary;
   T *first, *second;  // panels
+  const T* packed;    // rows that are to go to the first panel; else null
   // Of the losses, a row each: what the exponentials may overwrite, and where its class stands.
   alignas(64) T label_logit[Vec<T>::lanes];
   alignas(64) T label_rank[Vec<T>::lanes];
@@ -57,12 +58,19 @@ inline Columns<T> in_panel(T* panel) {
   return {reinterpret_cast<char*>(panel), Vec<T>::lanes * static_cast<index_t>(sizeof(T))};
 }
 
-// The two stages of a summary, for a number of classes and a map of the logits.
+// The stages of a batch's summaries, for a number of classes and a map of the logits.
 template <class T>
 struct Stages {
-  bool (*begin)(GroupSummary<T>&, const Columns<T>& x, int n, unsigned rows, const Affine<T>&);
-  void (*add)(GroupSummary<T>&, const Columns<T>& x, const Columns<T>& e, int n, unsigned rows,
-              const Affine<T>&);
+  // The maxima. A bit for each group that fits, as GroupSummary::start.
+  unsigned (*begin)(GroupSlot<T>*, int used, int n, const Affine<T>&);
+  void (*add)(GroupSlot<T>*, int used, int n, const Affine<T>&);
+  void (*settle)(GroupSlot<T>*, int used, const Affine<T>&);
+  void (*write)(const T* panel, int n, T* rows);  // to packed rows
+
+  void sums(GroupSlot<T>* slots, int used, int n, const Affine<T>& affine) const {
+    add(slots, used, n, affine);
+    settle(slots, used, affine);
+  }
 };
 
 template <class Map, class T>
@@ -74,27 +82,58 @@ inline Map map_of(const Affine<T>& affine) {
   }
 }
 
+template <class T, class Map>
+void settle_all(GroupSlot<T>* slots, int used, const Affine<T>& affine) {
+  const Map map = map_of<Map>(affine);
+  for (GroupSlot<T>* s = slots; s < slots + used; ++s) s->summary.settle(s->rows(), map);
+}
+
 // N = 0: any number.
 template <int N, class T, class Map>
 inline Stages<T> make_stages() {
-  return {
-      [](GroupSummary<T>& s, const Columns<T>& x, int n, unsigned rows, const Affine<T>& affine) {
-        const Map map = map_of<Map>(affine);
-        if constexpr (N == 0) {
-          return s.begin(x, n, rows, map);
-        } else {
-          return s.template begin_few<N>(x, rows, map);
-        }
-      },
-      [](GroupSummary<T>& s, const Columns<T>& x, const Columns<T>& e, int n, unsigned rows,
-         const Affine<T>& affine) {
-        const Map map = map_of<Map>(affine);
-        if constexpr (N == 0) {
-          s.add(x, e, n, rows, map);
-        } else {
-          s.template add_few<N>(x, e, rows, map);
-        }
-      }};
+  return {[](GroupSlot<T>* slots, int used, int n, const Affine<T>& affine) {
+            const Map map = map_of<Map>(affine);
+            unsigned fits = 0;
+            for (int i = 0; i < used; ++i) {
+              GroupSlot<T>& s = slots[i];
+              bool fit;
+              if constexpr (N == 0) {
+                if (s.packed != nullptr) read_panel(s.packed, n, n, s.first);
+                fit = s.summary.begin(s.x, n, s.rows(), map);
+              } else {
+                if (s.packed != nullptr) {
+                  constexpr int size = N * Vec<T>::lanes, line = 64 / static_cast<int>(sizeof(T));
+                  for (int k = 0; k < size; k += line) {
+                    __builtin_prefetch(s.packed + used * size + k);  // the next batch's rows
+                  }
+                  read_panel(s.packed, N, N, s.first);
+                }
+                fit = s.summary.template begin_few<N>(s.x, s.rows(), map);
+              }
+              fits |= static_cast<unsigned>(fit) << i;
+            }
+            return fits;
+          },
+          [](GroupSlot<T>* slots, int used, int n, const Affine<T>& affine) {
+            const Map map = map_of<Map>(affine);
+            for (GroupSlot<T>* s = slots; s < slots + used; ++s) {
+              if constexpr (N == 0) {
+                s->summary.add(s->x, s->e, n, map);
+              } else {
+                // Exponentials that nobody wants are stored all the same: cheaper than to ask.
+                alignas(64) T unwanted[N * Vec<T>::lanes];
+                s->summary.template add_few<N>(s->x, s->e ? s->e : in_panel(unwanted), map);
+              }
+            }
+          },
+          settle_all<T, Map>,
+          [](const T* panel, int n, T* rows) {
+            if constexpr (N == 0) {
+              write_panel(panel, n, rows, n);
+            } else {
+              write_panel(panel, N, rows, N);
+            }
+          }};
 }
 
 // With the number of classes known to the compiler 4096 rows of 10 take 34 us instead of 40 (float32):
@@ -124,6 +163,24 @@ enum class Keep : std::uint8_t { nothing, panel, apart, output };
 inline index_t step_to_next(index_t left, index_t W, index_t to_line) {
   if (left > W && left < 2 * W) return left - W;
   return to_line != 0 && left >= 16 * W ? to_line : W;
+}
+
+// Results, where they are not home already.
+template <class T>
+inline void write_group(const RowGroup<T>& group, const Columns<T>& results, const Carrier<T>& out,
+                        const Stages<T>& stages, int n, T* buffer) {
+  if (out.direct(group)) return;
+  T* const rows = out.packed(group);
+  if (rows == nullptr) return out.write(group, results, buffer);
+  stages.write(results.at(0), n, rows);
+}
+
+// Two groups change places, each with its panels.
+template <class T>
+__attribute__((noinline)) void exchange(GroupSlot<T>& a, GroupSlot<T>& b) {
+  const GroupSlot<T> kept = a;
+  a = b;
+  b = kept;
 }
 
 // start(slot), then finish(slot) or finish(slots, count), for groups of rows [begin, end) whose
@@ -172,32 +229,43 @@ inline void each_group(const Call& call, index_t begin, index_t end, void* memor
           direct && !call.in_place ? step_to_next(left, W, written.rows_to_line(s.group)) : count;
       cursor.advance(step);
       overlaps = step < count;
-      bool fits = paneled || direct;
-      if (fits) {
-        s.x = logits.read(s.group, s.first, buffer);
+      if (paneled || direct) {
+        s.packed = direct ? nullptr : logits.packed(s.group);
+        s.x = s.packed != nullptr ? in_panel(s.first) : logits.read(s.group, s.first, buffer);
         s.e = out                              ? out.open(s.group, s.first)
               : keep == Keep::panel            ? in_panel(s.first)
               : keep == Keep::apart && paneled ? in_panel(s.second)
                                                : Columns<T>{};
-        fits = stages.begin(s.summary, s.x, n, s.rows(), affine);
-      }
-      if (fits) {
-        start(s);
         ++used;
       } else {
         rows_kernel(call, first, first + count, memory);
       }
     }
-    for (int i = 0; i < used; ++i) {
-      GroupSlot<T>& s = slots[i];
-      stages.add(s.summary, s.x, s.e, n, s.rows(), affine);
+    const unsigned fits = stages.begin(slots, used, n, affine);
+    if (fits != (1u << used) - 1) {
+      int kept = 0;
+      for (int i = 0; i < used; ++i) {
+        if ((fits >> i & 1) != 0) {
+          if (kept != i) exchange(slots[kept], slots[i]);
+          ++kept;
+        } else {
+          const RowGroup<T>& group = slots[i].group;
+          const index_t first = group.first.row();
+          rows_kernel(call, first, first + group.count, memory);
+        }
+      }
+      used = kept;
     }
+    for (int i = 0; i < used; ++i) start(slots[i]);
+    stages.sums(slots, used, n, affine);
     if constexpr (std::is_invocable_v<Finish, GroupSlot<T>*, int>) {
       finish(slots, used);
     } else {
       for (int i = 0; i < used; ++i) finish(slots[i]);
     }
-    for (int i = 0; i < used && out; ++i) out.write(slots[i].group, slots[i].e, buffer);
+    for (int i = 0; i < used && out; ++i) {
+      write_group(slots[i].group, slots[i].e, out, stages, n, buffer);
+    }
   }
 }
 

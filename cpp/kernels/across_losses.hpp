@@ -30,11 +30,27 @@ class LabelledGroups {
     if (call_.labels == nullptr) return;
     const std::int64_t* const labels = call_.labels + slot.group.first.row();
     const int count = slot.group.count;
+    if constexpr (std::is_same_v<Slot, GroupSlot<T>>) {
+      if (count == lanes && call_.classes <= 16) return start_few(slot, labels);
+    }
     for (int r = 0; r < count; ++r) {
       slot.label_logit[r] = slot.logit(r, labels[r]);
       slot.label_rank[r] = ranks<T>.of[labels[r]];
     }
     for (int r = count; r < lanes; ++r) slot.label_logit[r] = slot.label_rank[r] = T(0);
+  }
+
+  // Each class is compared with the labels: sixteen of them take less than an element here and there.
+  void start_few(GroupSlot<T>& slot, const std::int64_t* labels) const {
+    const P label =
+        P::each([&](int j) { return Vec<double>::from_integers(labels + j * Vec<double>::lanes); });
+    const V rank = narrowed<T>(label * P(-64.0));
+    V logit = slot.x.load(0);
+    for (int k = 1; k < static_cast<int>(call_.classes); ++k) {
+      logit = select(equal(rank, V(ranks<T>.of[k])), slot.x.load(k), logit);
+    }
+    logit.store(slot.label_logit);
+    rank.store(slot.label_rank);
   }
 
   // The numbers of a group's rows.
@@ -44,10 +60,15 @@ class LabelledGroups {
     P row_scale;
     W curvature;  // c of c (diag(p) - p p^T)
     unsigned left_out = 0;
+    // Are there no weights, so that the loss is as it is? Is it so with the derivatives, too?
+    bool unweighted = true, unscaled = true;
   };
   template <class Slot>
-  Numbers numbers(const Slot& slot) const {
-    Numbers v{W{P(call_.scale)}, W{P(1.0)}, P(1.0), W{P(1.0)}};
+  SOFTLANE_INLINE Numbers numbers(const Slot& slot) const {
+    Numbers v;  // by its members: braces would clear it first
+    v.scale = W{P(call_.scale)};
+    v.total = W{P(1.0)};
+    v.row_scale = P(1.0);
     const index_t row = slot.group.first.row();
     alignas(64) double a[lanes];
     if (call_.row_scale != nullptr) {
@@ -57,25 +78,33 @@ class LabelledGroups {
       }
       v.row_scale = P::load(a);
       v.scale = v.scale * v.row_scale;
+      v.unweighted = false;
     }
     if (call_.weight != nullptr && call_.labels != nullptr) {
       for (int r = 0; r < lanes; ++r) {
         a[r] = r < slot.group.count ? call_.weight[call_.labels[row + r]] : 1;
       }
       v.total = W{P::load(a)};
+      v.unweighted = false;
     }
+    v.unscaled = v.unweighted && call_.scale == 1;
     v.curvature = v.scale * v.total;
     return v;
   }
 
   // Times row_scale, not scale, as CrossEntropyRow::loss.
   template <class Slot>
-  P loss(const Slot& slot, const Numbers& v) const {
+  SOFTLANE_INLINE P loss(const Slot& slot, const Numbers& v) const {
     const GroupSummary<T>& s = slot.summary;
     const P zero(0.0), max = widened(s.highest), y = widened(V::load(slot.label_logit));
     const P d = max - y, back = max - d, lost = (back - y) + (max - (d + back));
     const Wide<double, P> log_ratio = log1p_ratio<P>(s.tail, s.top);
     const Wide<double, P> value = Wide<double, P>{d, lost} + log_ratio;
+    if (v.unweighted) {
+      const P rounded_sum = (W{value.hi} + W{value.lo}).value(), rough = d + log_ratio.hi;
+      const P finite = select(equal(rounded_sum - rounded_sum, zero), rounded_sum, rough);
+      return select(equal(d - d, zero), finite, d);
+    }
     const W sum = v.total * (W{value.hi} + W{value.lo});
     const P plain = (sum * v.row_scale).value();
     // -inf at the label
@@ -97,16 +126,19 @@ class LabelledGroups {
 
   // The gradient at the label, as CrossEntropyRow::mend_gradient.
   template <class Slot>
-  V label_gradient(const Slot& slot, const Numbers& v) const {
+  SOFTLANE_INLINE V label_gradient(const Slot& slot, const Numbers& v) const {
     const GroupSummary<T>& s = slot.summary;
     // 1 where the label has the maximum, for the masks of V and of P differ.
     const V one(T(1)), none(T(0));
     const P at_top = widened(select(equal(V::load(slot.label_rank), s.where), one, none));
     const auto top = equal(at_top, P(1.0));
     const W term = exp_wide_of(V::load(slot.label_logit), s);
-    const W share = v.curvature * quotient(W::choose(top, s.tail, term), s.sum);
-    const W other = share + v.curvature * P(-1.0);
-    return narrowed<T>(select(top, (share * P(-1.0)).value(), other.value()));
+    const W rest = quotient(W::choose(top, s.tail, term), s.sum);
+    if (v.unscaled) return gradient_of(top, rest, W{P(-1.0)});
+    return gradient_of(top, v.curvature * rest, v.curvature * P(-1.0));
+  }
+  static V gradient_of(typename P::Mask top, W share, W less) {
+    return narrowed<T>(select(top, (share * P(-1.0)).value(), (share + less).value()));
   }
 
   template <class Slot>
@@ -134,7 +166,7 @@ class LabelledGroups {
   }
 
  private:
-  W exp_wide_of(V logit, const GroupSummary<T>& s) const {
+  SOFTLANE_INLINE W exp_wide_of(V logit, const GroupSummary<T>& s) const {
     return exp_wide(logit, Direct<T>{}, s.base);
   }
   const Call& call_;
@@ -169,10 +201,12 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
       if (both) diagonal.write(slot.group, h, buffer);
     }
     if (to.gradient != nullptr) {
-      const Normalizer<T, P> scaled(s.sum, numbers.curvature);
+      const Normalizer<T, P> scaled =
+          numbers.unscaled ? Normalizer<T, P>(s.sum) : Normalizer<T, P>(s.sum, numbers.curvature);
       const V label = V::load(slot.label_rank), at_label = labelled.label_gradient(slot, numbers);
+      const int n = static_cast<int>(call.classes);
       const auto write = [&](auto move) __attribute__((always_inline)) {
-        for (index_t k = 0; k < call.classes; ++k) {
+        for (int k = 0; k < n; ++k) {
           const V v = scaled(move(e.load(k)));
           e.store(k, select(equal(label, V(ranks<T>.of[k])), at_label, v));
         }

@@ -12,11 +12,16 @@ struct Mend {
   Vec<T> key, value;
   explicit Mend(const GroupSummary<T>& s) {
     using P = Pack<T>;
-    const P nan(__builtin_nan("")), one(1.0), top = widened(s.rounded_top);
-    const auto tied = greater(s.others, P(0.0));
-    const P share = select(tied, one / (s.others + one), one);
-    key = narrowed<T>(select(s.confident, top, select(tied, top, nan)));
-    value = narrowed<T>(select(s.confident, quotient(s.top, s.sum).value(), share));
+    const Vec<T> nan(quiet_nan<T>());
+    key = select(narrowed<T>(s.confident), s.rounded_top, nan);
+    P p = quotient(s.top, s.sum).value();
+    if (s.tied) {
+      const P one(1.0);
+      const auto tied = greater(s.others, P(0.0));
+      p = select(tied, one / (s.others + one), p);
+      key = select(narrowed<T>(tied), s.rounded_top, key);
+    }
+    value = narrowed<T>(p);
   }
   Vec<T> operator()(Vec<T> e, Vec<T> p) const { return select(equal(e, key), value, p); }
 };
@@ -65,9 +70,10 @@ inline void across_softmax(const Call& call, index_t begin, index_t end, void* m
   const auto finish = [&](const GroupSlot<T>& slot) {
     const GroupSummary<T>& s = slot.summary;
     const Columns<T> e = slot.e;
-    const Normalizer<T, P> normalize(s.sum, Wide<T, P>{P(1.0)});
+    const Normalizer<T, P> normalize(s.sum);
     const Mend<T> mend(s);
-    for (index_t k = 0; k < call.classes; ++k) {
+    const int n = static_cast<int>(call.classes);
+    for (int k = 0; k < n; ++k) {
       const Vec<T> a = e.load(k);
       e.store(k, mend(a, normalize(a)));
     }
@@ -87,14 +93,16 @@ inline void across_log_softmax(const Call& call, index_t begin, index_t end,
   const Affine<T> map(call.negate, call.temperature);
   const bool plain = !call.negate && call.temperature == 1;
   T* const buffer = group_buffer<T>(call, memory);
+  const Stages<T> stages = stages_of<T>(call);
+  const int n = static_cast<int>(call.classes);
   const auto finish = [&](const GroupSlot<T>& slot) {
     const GroupSummary<T>& s = slot.summary;
+    const V highest = s.highest;
     const V minus = narrowed<T>(-log1p_ratio<Pack<T>>(s.tail, s.top).value());
     const Columns<T> y = out.open(slot.group, slot.second);
     if (plain) {
-      for (index_t k = 0; k < call.classes; ++k) {
-        y.store(k, (slot.x.load(k) - s.highest) + minus);
-      }
+      const Columns<T> x = slot.x;
+      for (int k = 0; k < n; ++k) y.store(k, (x.load(k) - highest) + minus);
     } else {
       alignas(64) T share[V::lanes];
       s.highest.store(share);
@@ -108,7 +116,7 @@ inline void across_log_softmax(const Call& call, index_t begin, index_t end,
       }
     }
     blank_rows(y, call.classes, s.bad, quiet_nan<T>());
-    out.write(slot.group, y, buffer);
+    write_group(slot.group, y, out, stages, n, buffer);
   };
   each_group<T>(
       call, begin, end, memory, Keep::nothing, nullptr, out, [](GroupSlot<T>&) {}, finish,

@@ -7,9 +7,9 @@ namespace softlane {
 namespace SOFTLANE_ISA {
 
 // As Summarizer::refined_tail; the rows' small terms go through the slot's second panel.
-template <class T>
+template <class T, class Map>
 inline Wide<T, Pack<T>> refined_tail(const GroupSlot<T>& slot, int n, const Stages<T>& stages,
-                                     const Affine<T>& map) {
+                                     const Affine<T>& affine, const Map& map) {
   using V = Vec<T>;
   using P = Pack<T>;
   using W = Wide<T, P>;
@@ -25,14 +25,19 @@ inline Wide<T, Pack<T>> refined_tail(const GroupSlot<T>& slot, int n, const Stag
     const W sum = large + exp_wide(counted, map, s.base);
     large = W::choose(greater(widened(counted), P(-__builtin_inf())), sum, large);
   }
-  GroupSummary<T> small;
-  stages.begin(small, rest, n, 0, map);
-  if ((static_cast<unsigned>(greater(small.highest, absent)) & slot.rows()) == 0) return large;
-  stages.add(small, rest, {}, n, 0, map);
+  GroupSlot<T> rests;
+  rests.x = rest;
+  rests.group.count = 0;
+  GroupSummary<T>& small = rests.summary;
+  rests.packed = nullptr;
+  stages.begin(&rests, 1, n, affine);
+  const auto some = greater(widened(small.highest), P(-__builtin_inf()));
+  if ((static_cast<unsigned>(some) & slot.rows()) == 0) return large;
+  stages.sums(&rests, 1, n, affine);
   const P moved = widened(small.base.exponent) - widened(s.base.exponent), zero(0.0);
   const auto seen = greater(moved, P(-1023.0));
   const P factor = select(seen, power_of_two(select(seen, moved, zero)), zero);
-  return large + (small.tail + small.top) * factor;
+  return W::choose(some, large + (small.tail + small.top) * factor, large);
 }
 
 // The logarithms of a call's rows. Where they cancel the tail is refined, at three times the cost of
@@ -54,6 +59,7 @@ class Logarithms {
     step_ = last >= 0 ? call.out[0].row_stride[last] : 0;
     again_.x = in_panel(panel_of<T>(call, memory, 2));
     again_.second = group_buffer<T>(call, memory);
+    again_.packed = nullptr;
     again_.group.count = 0;
   }
 
@@ -73,16 +79,19 @@ class Logarithms {
       for (int r = count; r < lanes; ++r) again_.x.at(k)[r] = T(0);
     }
     GroupSummary<T>& s = again_.summary;
-    stages_.begin(s, again_.x, n_, again_.rows(), map_);
-    stages_.add(s, again_.x, {}, n_, again_.rows(), map_);
+    stages_.begin(&again_, 1, n_, map_);
+    stages_.sums(&again_, 1, n_, map_);
     alignas(64) T value[lanes];
-    narrowed<T>(value_of(s, refined_tail(again_, n_, stages_, map_))).store(value);
+    const bool plain = !call_.negate && call_.temperature == 1;
+    const Wide<T, P> tail = plain ? refined_tail(again_, n_, stages_, map_, Direct<T>{})
+                                  : refined_tail(again_, n_, stages_, map_, map_);
+    narrowed<T>(value_of(s, tail)).store(value);
     for (int r = 0; r < count; ++r) Row<T>{results_[r], 0, call_.out[0].format}.set(0, value[r]);
     count = 0;
   }
 
  private:
-  P value_of(const GroupSummary<T>& s, const Wide<T, P>& tail) const {
+  SOFTLANE_INLINE P value_of(const GroupSummary<T>& s, const Wide<T, P>& tail) const {
     const P temperature(call_.temperature);
     const Wide<double, P> l = log1p_ratio<P>(tail, s.top);
     const P v = fma1(temperature, l.hi, fma1(temperature, l.lo, widened(s.highest)));

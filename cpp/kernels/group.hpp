@@ -2,6 +2,8 @@
 // one block.
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/losses.hpp"
 #include "kernels/tiles.hpp"
 
@@ -40,64 +42,65 @@ struct GroupSummary {
   V rounded_top;
   Base<T, V> base;
   Wide<T, P> top, tail, sum;
-  P others;  // how many share the maximum, where nothing else counts
+  P others;   // how many share the maximum, where nothing else counts
+  bool tied;  // does any row have others?
   typename P::Mask confident;
   unsigned bad = 0;  // of the lanes: rows with a NaN
 
   // The maxima. False where a row needs a shift or has no regular result.
   template <class Map>
   SOFTLANE_INLINE bool begin(const Columns<T>& x, int n, unsigned rows, const Map& map) {
-    highest = V(negative_infinity<T>());
-    where = V(T(-block_size));
+    V most(negative_infinity<T>()), at(T(-block_size));
     for (int k = 0; k < n; ++k) {
       __builtin_prefetch(x.at(k) + V::lanes);  // the next group's, if they lie side by side
       const V a = map.sign(x.load(k)), rank(ranks<T>.of[k]);
-      const V tied = select(equal(a, highest), max(rank, where), where);
-      where = select(greater(a, highest), rank, tied);
-      highest = max(a, highest);
+      const V tied_at = select(equal(a, most), max(rank, at), at);
+      at = select(greater(a, most), rank, tied_at);
+      most = max(a, most);
     }
+    highest = most;
+    where = at;
     return start(rows, map);
   }
 
   // The same for N <= 16 classes, whose first maximum in memory is the first in lane order.
   template <int N, class Map>
   SOFTLANE_INLINE bool begin_few(const Columns<T>& x, unsigned rows, const Map& map) {
-    highest = map.sign(x.load(0));
-    where = V(T(0));
+    V most = map.sign(x.load(0)), at(T(0));
 #pragma GCC unroll 16
     for (int k = 1; k < N; ++k) {
       const V a = map.sign(x.load(k));
-      where = select(greater(a, highest), V(ranks<T>.of[k]), where);
-      highest = max(a, highest);
+      at = select(greater(a, most), V(ranks<T>.of[k]), at);
+      most = max(a, most);
     }
+    highest = most;
+    where = at;
     return start(rows, map);
   }
 
   template <int N, class Map>
-  SOFTLANE_INLINE void add_few(const Columns<T>& x, const Columns<T>& e, unsigned rows,
-                               const Map& map) {
-    V t[N];
-    // One more: the maximum's own.
-#pragma GCC unroll 5
-    for (int k = 0; k <= N; k += 4) {
-      const int count = N + 1 - k < 4 ? N + 1 - k : 4;
+  SOFTLANE_INLINE void add_few(const Columns<T>& x, const Columns<T>& e, const Map& map) {
+    // Copies, for the compiler takes the stores to change *this.
+    const Base<T, V> own_base = base;
+    const V at = where;
+    V t[N], own(T(0));
+#pragma GCC unroll 4
+    for (int k = 0; k < N; k += 4) {
+      const int count = N - k < 4 ? N - k : 4;
       V a[4];
 #pragma GCC unroll 4
-      for (int i = 0; i < count; ++i) a[i] = k + i < N ? map.sign(x.load(k + i)) : highest;
-      exp_from_base_of(count, a, map);
+      for (int i = 0; i < count; ++i) a[i] = map.sign(x.load(k + i));
+      exp_from_base_of(count, a, map, own_base);
 #pragma GCC unroll 4
       for (int i = 0; i < count; ++i) {
-        if (k + i == N) {
-          rounded_top = a[i];
-          break;
-        }
-        if (e) e.store(k + i, a[i]);
-        t[k + i] = select(equal(where, V(ranks<T>.of[k + i])), V(T(0)), a[i]);
+        e.store(k + i, a[i]);
+        const auto here = equal(at, V(ranks<T>.of[k + i]));
+        own = select(here, a[i], own);
+        t[k + i] = select(here, V(T(0)), a[i]);
       }
     }
+    rounded_top = own;
     tail = lane_total(lane_tree<0, 1, N>(t));
-    top = exp_wide(highest, map, base);
-    classify(rows);
   }
 
   template <int L, int S, int N>
@@ -113,18 +116,36 @@ struct GroupSummary {
 
   template <class Map>
   SOFTLANE_INLINE bool start(unsigned rows, const Map& map) {
-    const P z = map.wide_argument(highest) * P(map.beta());
-    const P limit(static_cast<double>(ExpRange<T>::limit));
-    const unsigned outside =
-        ~static_cast<unsigned>(greater(z, -limit)) | ~static_cast<unsigned>(greater(limit, z));
-    base = Base<T, V>(map, highest);
-    return (outside & rows) == 0;
+    using R = ExpRange<T>;
+    if constexpr (std::is_same_v<Map, Direct<T>>) {
+      // As Base, without what the rows that it makes a difference to do not come here for.
+      const V limit(R::limit), magic(R::magic), least(-R::limit), field(R::top);
+      base.exponent = fma(highest, V(map.slope()), magic) - magic;
+      base.floor = times_ln2(base.exponent - field);
+      base.magic = magic + (field - base.exponent);
+      const unsigned inside = static_cast<unsigned>(greater(highest, least)) &
+                              static_cast<unsigned>(greater(limit, highest));
+      return (~inside & rows) == 0;
+    } else {
+      const P z = map.wide_argument(highest) * P(map.beta()), limit(static_cast<double>(R::limit));
+      const unsigned outside =
+          ~static_cast<unsigned>(greater(z, -limit)) | ~static_cast<unsigned>(greater(limit, z));
+      base = Base<T, V>(map, highest);
+      return (outside & rows) == 0;
+    }
+  }
+
+  // n ln2 rounded once, for integers |n| <= 2000: of each it has been tried.
+  static SOFTLANE_INLINE Vec<float> times_ln2(Vec<float> n) {
+    return fma(n, Vec<float>(0x1.62e43p-1f), n * Vec<float>(-0x1.05c61p-29f));
+  }
+  static SOFTLANE_INLINE Vec<double> times_ln2(Vec<double> n) {
+    return n * Vec<double>(0x1.62e42fefa39efp-1);
   }
 
   // The exponentials, 64 classes at a time (to `e`, where somebody wants them), and their sums.
   template <class Map>
-  SOFTLANE_INLINE void add(const Columns<T>& x, const Columns<T>& e, int n, unsigned rows,
-                           const Map& map) {
+  SOFTLANE_INLINE void add(const Columns<T>& x, const Columns<T>& e, int n, const Map& map) {
     alignas(64) T chunk[quad_size * V::lanes];
     Partial<T> quads[max_quads][16];
     const int lanes = n < 16 ? n : 16, count = (n + quad_size - 1) / quad_size;
@@ -175,13 +196,23 @@ struct GroupSummary {
       for (int l = 0; l < h && l + h < lanes; ++l) lane[l] = lane[l] + lane[l + h];
     }
     tail = lane_total(lane[0]);
-    top = exp_wide(highest, map, base);
     rounded_top = exp_from_base(highest, map, base);
+  }
+
+  // What follows from the sums.
+  template <class Map>
+  SOFTLANE_INLINE void settle(unsigned rows, const Map& map) {
+    top = exp_wide<Reach::within>(highest, map, base);
     classify(rows);
   }
 
   template <class Map>
   SOFTLANE_INLINE void exp_from_base_of(int count, V* a, const Map& map) const {
+    exp_from_base_of(count, a, map, base);
+  }
+  template <class Map>
+  static SOFTLANE_INLINE void exp_from_base_of(int count, V* a, const Map& map,
+                                               const Base<T, V>& base) {
     switch (count) {
       case 4:
         return exp_from_base<4>(a, map, base);
@@ -209,16 +240,26 @@ struct GroupSummary {
     confident = greater(P(0.99) * top.value(), tail.value());
     others = zero;
     sum = top + tail;
-    if ((~static_cast<unsigned>(confident) & rows) == 0) return;
-    // A quotient of at most 1024, if it is whole.
-    const V shift(ExpRange<T>::magic), ratio = narrowed<T>(tail.value()) / rounded_top;
-    const P one = widened(rounded_top), whole = widened((ratio + shift) - shift);
+    // Others are a whole number of times the maximum's term, 1024 at most: the rounded quotient is
+    // within 2^-13 of it. Hardly ever is it, so that the rest is done where it may be. A quotient below
+    // 0.6 counts as that, which is not near.
+    const V shift(ExpRange<T>::magic), least(T(0.6)), near(static_cast<T>(0x1p-24));
+    const V ratio = max(narrowed<T>(tail.value()) / rounded_top, least);
+    const V count = (ratio + shift) - shift, off = ratio - count;
+    tied = static_cast<unsigned>(greater(near, off * off)) != 0;
+    if (tied) share_maximum(widened(count));
+  }
+
+ private:
+  __attribute__((noinline)) void share_maximum(P whole) {
+    const P zero(0.0), one = widened(rounded_top);
     const Wide<T, P> rest = tail + Wide<T, P>{one} * -whole;
     others = select(
         confident, zero,
         select(equal(rest.value(), zero), select(equal(rest.low(), zero), whole, zero), zero));
-    const auto tied = greater(others, zero);
-    if (any(tied)) sum = Wide<T, P>::choose(tied, top * (others + P(1.0)), sum);
+    const auto shared = greater(others, zero);
+    tied = any(shared);
+    sum = Wide<T, P>::choose(shared, top * (others + P(1.0)), sum);
   }
 };
 

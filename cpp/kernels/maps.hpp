@@ -191,14 +191,11 @@ void log_softmax_rows(const Call& call, index_t begin, index_t end, void* memory
 // 1.1 half-ulps of 1 (each of its terms is), and the logarithm takes T / S of that; a float32 result
 // has half an ULP left for it beside its own rounding, a float64 result one.
 template <class T, class D, class W>
-inline auto cancels(D max, const W& tail, const W& sum, D result, D temperature) {
+SOFTLANE_INLINE auto cancels(D max, const W& tail, const W& sum, D result, D temperature) {
   constexpr double unit = sizeof(T) == 4 ? 0x1p-24 : 0x1p-53;
   constexpr double room = sizeof(T) == 4 ? 0.45 : 0.9;
-  const D zero(0.0), a = select(greater(zero, max), -max, max);
-  const D b = select(greater(zero, result), -result, result), larger = select(greater(a, b), a, b);
   // The power of two alone: the larger's ULP is twice `unit` times that.
-  const auto normal = greater(larger, D(0x1p-1022));
-  const D size = select(normal, power_of_two(exponent(select(normal, larger, D(1.0)))), zero);
+  const D a = power_below(max), b = power_below(result), size = select(greater(a, b), a, b);
   const D share = tail.value() / sum.value();
   return greater(D(1.1 * unit) * share * temperature, D(room * 2 * unit) * size);
 }

@@ -9,7 +9,7 @@ namespace SOFTLANE_ISA {
 
 // The numbers of a row, or of each of a vector's rows, that its elements are made from.
 template <class D, class W>
-inline Wide<double, D> log1p_ratio(const W& tail, const W& top) {
+SOFTLANE_INLINE Wide<double, D> log1p_ratio(const W& tail, const W& top) {
   const W ratio = quotient(tail, top);
   return log1p(ratio.value(), ratio.low());
 }
@@ -33,6 +33,14 @@ struct Factor {
   explicit Factor(const Wide<T, D>& c) : hi(narrowed<T>(c.value())) {
     const D rest = (c.value() - rounded<T>(c.value())) + c.low(), zero(0.0);
     lo = narrowed<T>(select(equal(rest - rest, zero), rest, zero));  // beyond T's range hi is all
+  }
+  // Of a number that is known to be within T's range.
+  template <class D>
+  static Factor within(const Wide<T, D>& c) {
+    Factor f;
+    f.hi = narrowed<T>(c.value());
+    f.lo = narrowed<T>((c.value() - rounded<T>(c.value())) + c.low());
+    return f;
   }
   // Times a power of two.
   Factor times(Vec<T> power) const {
@@ -70,6 +78,12 @@ class Normalizer {
     q_ = Factor<T>(quotient(factor, sum));
     move(D(0.0));
   }
+  // The same with a factor of 1.
+  SOFTLANE_INLINE explicit Normalizer(const Wide<T, D>& sum)
+      : q_(Factor<T>::within(quotient(Wide<T, D>{D(1.0)}, sum))),
+        step1_(T(1)),
+        step2_(T(1)),
+        power_(0.0) {}
   // From the base of a block to the row's: by two powers of two, for one alone could be subnormal.
   void move(D exponents) {
     const D d = power_ + exponents, zero(0.0);

@@ -122,17 +122,19 @@ struct Row {
 class RowCursor {
  public:
   RowCursor(const RowSpace& space, index_t begin) : space_(&space), row_(begin) {
+    index_[0] = 0;
     for (int d = space.ndim - 1; d >= 0; --d) {
       index_[d] = begin % space.shape[d];
       begin /= space.shape[d];
     }
   }
-  RowCursor() {}  // index_ stays unset: there is nothing to point to yet
+  RowCursor() { index_[0] = 0; }  // nothing to point to yet
   RowCursor(const RowCursor& other) { *this = other; }
   RowCursor& operator=(const RowCursor& other) {
     space_ = other.space_;
     row_ = other.row_;
-    for (int d = 0; d < space_->ndim; ++d) index_[d] = other.index_[d];
+    index_[0] = other.index_[0];  // mostly all there is, and no call of memmove
+    for (int d = 1; d < space_->ndim; ++d) index_[d] = other.index_[d];
     return *this;
   }
   index_t row() const { return row_; }
@@ -166,7 +168,7 @@ class RowCursor {
  private:
   const RowSpace* space_ = nullptr;
   index_t row_ = 0;
-  index_t index_[max_dims];
+  index_t index_[max_dims];  // [0] is set in any case
 };
 
 // The row of logits; those that the mask leaves out read as the infinity whose exponential is 0.

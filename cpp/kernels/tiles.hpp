@@ -54,7 +54,7 @@ SOFTLANE_INLINE void read_tile(const T* rows, index_t row_stride, int n, int fro
       for (int i = 0; i < C; ++i) v[i] = t[i];
     }
   }
-  for (int c = 0; c < C; ++c) v[c].store(panel + (from + c) * V::lanes);
+  for (int c = 0; c < C && from + c < n; ++c) v[c].store(panel + (from + c) * V::lanes);
 }
 
 template <int C, class T>
@@ -62,7 +62,9 @@ SOFTLANE_INLINE void write_tile(const T* panel, int n, int from, T* rows, index_
   using V = Vec<T>;
   constexpr int R = V::lanes / C;
   V v[C];
-  for (int c = 0; c < C; ++c) v[c] = V::load(panel + (from + c) * V::lanes);
+  for (int c = 0; c < C; ++c) {
+    v[c] = from + c < n ? V::load(panel + (from + c) * V::lanes) : V(T(0));
+  }
   if constexpr (C > 1) {
     for (int stage = 1; stage < C; stage *= 2) {
       V t[C];
@@ -107,13 +109,13 @@ inline index_t panel_classes(index_t classes, int lanes) {
 }
 
 template <class T>
-inline void read_panel(const T* rows, index_t row_stride, int n, T* panel) {
+SOFTLANE_INLINE void read_panel(const T* rows, index_t row_stride, int n, T* panel) {
   with_tile<T>(n, row_stride == n, [&](auto C) __attribute__((always_inline)) {
     for (int from = 0; from < n; from += C) read_tile<C>(rows, row_stride, n, from, panel);
   });
 }
 template <class T>
-inline void write_panel(const T* panel, int n, T* rows, index_t row_stride) {
+SOFTLANE_INLINE void write_panel(const T* panel, int n, T* rows, index_t row_stride) {
   with_tile<T>(n, row_stride == n, [&](auto C) __attribute__((always_inline)) {
     for (int from = 0; from < n; from += C) write_tile<C>(panel, n, from, rows, row_stride);
   });
@@ -156,6 +158,12 @@ class Carrier {
   bool column_wise() const { return columns_; }
   // Do the kernels work on the group where it lies?
   bool direct(const RowGroup<T>& group) const { return columns_ && native_ && group.straight; }
+
+  // The group's first row, where they all follow each other as the panel's rows do; else null.
+  T* packed(const RowGroup<T>& group) const {
+    const bool follows = native_ && rows_ && group.straight && step_ == classes_ * item_;
+    return follows ? reinterpret_cast<T*>(group.first.locate(*stream_)) : nullptr;
+  }
 
   // Rows to the first whose vectors cross no line of memory, if that is not the group's first.
   int rows_to_line(const RowGroup<T>& group) const {

@@ -189,10 +189,14 @@ SOFTLANE_INLINE Vec<T> exp_from_base(Vec<T> a, const Map& map, const Base<T, S>&
   return a;
 }
 
+// What is known of an argument: nothing, or that it lies above the base's floor, as the maximum's does.
+enum class Reach : bool { any, within };
+
 // 2^(field - bias), or 0 where the argument is at the base's floor or the field at its end.
-template <class T, class S, class D>
-inline D power_from_field(D field, D x, const Base<T, S>& base) {
+template <Reach reach, class T, class S, class D>
+SOFTLANE_INLINE D power_from_field(D field, D x, const Base<T, S>& base) {
   const D bias(ExpRange<T>::bias), zero(0.0);
+  if constexpr (reach == Reach::within) return power_of_two(field - bias);
   const auto counts = greater(x, widened(base.floor));
   field = select(counts, field, zero);
   const auto some = greater(field, zero);
@@ -202,7 +206,7 @@ inline D power_from_field(D field, D x, const Base<T, S>& base) {
 // exp_from_base for one element (of one row, or of each of a vector's rows) to the precision of Wide: the
 // maximum's term, and a label's. Its error would otherwise enter every quotient of the row a second
 // time.
-template <class S, class Map>
+template <Reach reach = Reach::any, class S, class Map>
 SOFTLANE_INLINE auto exp_wide(S a, const Map& map, const Base<float, S>& base) {
   using C = ExpConstants<double>;
   using R = ExpRange<float>;
@@ -213,11 +217,12 @@ SOFTLANE_INLINE auto exp_wide(S a, const Map& map, const Base<float, S>& base) {
   const D r = fma1(-n, D(C::ln2_lo), fma1(-n, D(C::ln2_hi), z));
   D p(C::c[C::degree]);
   for (int i = C::degree - 1; i >= 0; --i) p = fma1(p, r, D(C::c[i]));
-  const D scale = power_from_field<float>(n - widened(base.exponent - S(R::top)), x, base);
+  const D scale = power_from_field<reach>(n - widened(base.exponent - S(R::top)), x, base);
+  if constexpr (reach == Reach::within) return Wide<float, D>{p * scale};
   return Wide<float, D>{select(equal(scale, D(0.0)), D(0.0), p * scale)};
 }
 
-template <class S, class Map>
+template <Reach reach = Reach::any, class S, class Map>
 SOFTLANE_INLINE auto exp_wide(S a, const Map& map, const Base<double, S>& base) {
   using C = ExpConstants<double>;
   using R = ExpRange<double>;
@@ -236,7 +241,9 @@ SOFTLANE_INLINE auto exp_wide(S a, const Map& map, const Base<double, S>& base) 
   const D one = D(1.0) + r_hi;
   const D low = (r_hi - (one - D(1.0))) + fma1(r * r, q, r_lo);
   const D p = one + low;
-  const D scale = power_from_field<double>(n - widened(base.exponent - S(R::top)), x, base);
+  const D scale = power_from_field<reach>(n - widened(base.exponent - S(R::top)), x, base);
+  if constexpr (reach == Reach::within)
+    return Wide<double, D>{p * scale, (low - (p - one)) * scale};
   const auto nothing = equal(scale, D(0.0));
   return Wide<double, D>{select(nothing, D(0.0), p * scale),
                          select(nothing, D(0.0), (low - (p - one)) * scale)};

@@ -19,7 +19,7 @@ namespace softlane {
 namespace SOFTLANE_ISA {
 
 template <class D>
-inline Wide<double, D> log1p(D u, D u_low) {
+SOFTLANE_INLINE Wide<double, D> log1p(D u, D u_low) {
   using C = Log1pConstants;
   // Of 1 + u from here on, the power of two goes apart; the exponent changes at sqrt(2).
   const auto large = greater(u, D(0x1.a827999fcef32p-2));  // sqrt(2) - 1

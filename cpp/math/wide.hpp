@@ -38,6 +38,14 @@ inline double exponent(double a) {  // floor(log2 a) of a normal a > 0
   return static_cast<double>(static_cast<int>(bits >> 52 & 0x7ff) - 1023);
 }
 
+inline double power_below(double a) {  // 2^exponent(|a|); 0 of what is less than normal
+  std::uint64_t bits;
+  std::memcpy(&bits, &a, sizeof bits);
+  bits &= 0x7ff0000000000000;
+  std::memcpy(&a, &bits, sizeof bits);
+  return a;
+}
+
 // The float64 numbers of the rows in the lanes of one Vec<T>.
 template <class T>
 struct Pack {
@@ -109,6 +117,9 @@ struct Pack {
   friend SOFTLANE_INLINE Pack exponent(Pack a) {
     return each([&](int j) { return exponent(a.r[j]); });
   }
+  friend SOFTLANE_INLINE Pack power_below(Pack a) {
+    return each([&](int j) { return power_below(a.r[j]); });
+  }
 };
 
 inline double widened(float v) { return static_cast<double>(v); }
@@ -136,6 +147,14 @@ inline Vec<float> narrowed(Pack<float> p) {
 template <class T>
 inline Vec<double> narrowed(Pack<double> p) {
   return p.r[0];
+}
+template <class T>
+inline typename Vec<T>::Mask narrowed(typename Pack<T>::Mask mask) {
+  if constexpr (Pack<T>::registers == 1) {
+    return mask.m[0];
+  } else {
+    return Vec<T>::narrow_mask(mask.m);
+  }
 }
 // The same, as float64.
 template <class T>

@@ -3,6 +3,8 @@
 
 #include <immintrin.h>
 
+#include <cstdint>
+
 namespace softlane {
 namespace avx2 {
 
@@ -32,6 +34,12 @@ struct Vec<double> {
   void stream(double* p) const { _mm256_stream_pd(p, r); }
   static void fence() { _mm_sfence(); }
   void store(double* p) const { _mm256_storeu_pd(p, r); }
+  // By the low bits of 1.5 * 2^52.
+  static Vec from_integers(const std::int64_t* p) {
+    const __m256i n = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    const __m256d zero = _mm256_set1_pd(0x1.8p52);
+    return _mm256_sub_pd(_mm256_castsi256_pd(_mm256_add_epi64(n, _mm256_castpd_si256(zero))), zero);
+  }
   static __m256i first(int n) {
     return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
   }
@@ -72,6 +80,11 @@ struct Vec<double> {
                                            _mm256_set1_epi64x(0x7ff));
     const __m256i number = _mm256_or_si256(field, _mm256_set1_epi64x(0x4330000000000000));
     return _mm256_sub_pd(_mm256_castsi256_pd(number), _mm256_set1_pd(0x1p52 + 1023));
+  }
+
+  friend Vec power_below(Vec a) {
+    const __m256i field = _mm256_set1_epi64x(0x7ff0000000000000);
+    return _mm256_and_pd(a.r, _mm256_castsi256_pd(field));
   }
 
   friend Vec even(Vec a, Vec b) {
@@ -199,6 +212,11 @@ struct Vec<float> {
   }
   friend void narrow(const Vec<double>* d, Vec& a) {
     a.r = _mm256_set_m128(_mm256_cvtpd_ps(d[1].r), _mm256_cvtpd_ps(d[0].r));
+  }
+  static Mask narrow_mask(const Vec<double>::Mask* d) {
+    const __m256 halves =
+        _mm256_shuffle_ps(_mm256_castpd_ps(d[0].r), _mm256_castpd_ps(d[1].r), 0x88);
+    return {_mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(halves), 0xd8))};
   }
   static Vec load_float16(const char* p) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));

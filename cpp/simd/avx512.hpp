@@ -3,6 +3,8 @@
 
 #include <immintrin.h>
 
+#include <cstdint>
+
 namespace softlane {
 namespace avx512 {
 
@@ -29,6 +31,9 @@ struct Vec<double> {
   void stream(double* p) const { _mm512_stream_pd(p, r); }
   static void fence() { _mm_sfence(); }
   void store(double* p) const { _mm512_storeu_pd(p, r); }
+  static Vec from_integers(const std::int64_t* p) {
+    return _mm512_cvtepi64_pd(_mm512_loadu_si512(p));
+  }
   static Mask first(int n) {
     return static_cast<Mask>(n >= lanes ? 0xff : n <= 0 ? 0 : (1 << n) - 1);
   }
@@ -65,6 +70,10 @@ struct Vec<double> {
   }
   double lane0() const { return _mm512_cvtsd_f64(r); }
   friend Vec exponent(Vec a) { return _mm512_getexp_pd(a.r); }
+  friend Vec power_below(Vec a) {
+    const __m512i field = _mm512_set1_epi64(0x7ff0000000000000);
+    return _mm512_castsi512_pd(_mm512_and_si512(_mm512_castpd_si512(a.r), field));
+  }
 
   friend Vec even(Vec a, Vec b) {
     return _mm512_permutex2var_pd(a.r, _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), b.r);
@@ -79,17 +88,22 @@ struct Vec<double> {
     return _mm512_permutex2var_pd(a.r, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), b.r);
   }
   static constexpr int most_packed = 2;
-  template <int R>
-  static Mask slots(int n) {
-    return static_cast<Mask>(first(n) * (R == 2 ? 0x11 : 1));
-  }
+  // By permutations: an expansion or compression takes five cycles.
   template <int R>
   static Vec load_packed(const double* p, int n) {
-    return _mm512_maskz_expand_pd(slots<R>(n), _mm512_maskz_loadu_pd(first(R * n), p));
+    const Vec rows = _mm512_maskz_loadu_pd(first(R * n), p);
+    if constexpr (R == 1) return rows;
+    const __m512i lane = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm512_permutexvar_pd(_mm512_mask_sub_epi64(lane, 0xf0, lane, _mm512_set1_epi64(4 - n)),
+                                 rows.r);
   }
   template <int R>
   void store_packed(double* p, int n) const {
-    _mm512_mask_storeu_pd(p, first(R * n), _mm512_maskz_compress_pd(slots<R>(n), r));
+    if constexpr (R == 1) return store_first(p, n);
+    const __m512i lane = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m512i from =
+        _mm512_mask_add_epi64(lane, static_cast<Mask>(~first(n)), lane, _mm512_set1_epi64(4 - n));
+    _mm512_mask_storeu_pd(p, first(R * n), _mm512_permutexvar_pd(from, r));
   }
 };
 
@@ -173,17 +187,30 @@ struct Vec<float> {
         a.r, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31), b.r);
   }
   static constexpr int most_packed = 4;
-  template <int R>
-  static Mask slots(int n) {
-    return static_cast<Mask>(first(n) * (R == 4 ? 0x1111 : R == 2 ? 0x101 : 1));
-  }
+  // As for double; lane l of the C = 16 / R lanes of each row lies l / C (C - n) elements earlier.
   template <int R>
   static Vec load_packed(const float* p, int n) {
-    return _mm512_maskz_expand_ps(slots<R>(n), _mm512_maskz_loadu_ps(first(R * n), p));
+    const Vec rows = _mm512_maskz_loadu_ps(first(R * n), p);
+    if constexpr (R == 1) return rows;
+    const __m512i gap = _mm512_set1_epi32(lanes / R - n);
+    __m512i lane = lane_numbers();
+    for (int q = 1; q < R; ++q) {
+      lane = _mm512_mask_sub_epi32(lane, static_cast<Mask>(0xffff << q * lanes / R), lane, gap);
+    }
+    return _mm512_permutexvar_ps(lane, rows.r);
   }
   template <int R>
   void store_packed(float* p, int n) const {
-    _mm512_mask_storeu_ps(p, first(R * n), _mm512_maskz_compress_ps(slots<R>(n), r));
+    if constexpr (R == 1) return store_first(p, n);
+    const __m512i gap = _mm512_set1_epi32(lanes / R - n);
+    __m512i lane = lane_numbers();
+    for (int q = 1; q < R; ++q) {
+      lane = _mm512_mask_add_epi32(lane, static_cast<Mask>(~first(q * n)), lane, gap);
+    }
+    _mm512_mask_storeu_ps(p, first(R * n), _mm512_permutexvar_ps(lane, r));
+  }
+  static __m512i lane_numbers() {
+    return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
   }
   friend void widen(Vec a, Vec<double>* d) {
     d[0] = _mm512_cvtps_pd(_mm512_castps512_ps256(a.r));
@@ -193,6 +220,7 @@ struct Vec<float> {
     a.r = _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(d[0].r)),
                              _mm512_cvtpd_ps(d[1].r), 1);
   }
+  static Mask narrow_mask(const __mmask8* d) { return _mm512_kunpackb(d[1], d[0]); }
   static Vec load_float16(const char* p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }

@@ -3,6 +3,8 @@
 
 #include <arm_neon.h>
 
+#include <cstdint>
+
 namespace softlane {
 namespace neon {
 
@@ -31,6 +33,7 @@ struct Vec<double> {
     __asm__("" : "+w"(v.r));
     return v;
   }
+  static Vec from_integers(const std::int64_t* p) { return vcvtq_f64_s64(vld1q_s64(p)); }
   // There is no such store of a single vector.
   void stream(double* p) const { store(p); }
   static void fence() {}
@@ -79,6 +82,10 @@ struct Vec<double> {
     const uint64x2_t field =
         vandq_u64(vshrq_n_u64(vreinterpretq_u64_f64(a.r), 52), vdupq_n_u64(0x7ff));
     return vsubq_f64(vcvtq_f64_u64(field), vdupq_n_f64(1023));
+  }
+  friend Vec power_below(Vec a) {
+    return vreinterpretq_f64_u64(
+        vandq_u64(vreinterpretq_u64_f64(a.r), vdupq_n_u64(0x7ff0000000000000)));
   }
 
   friend Vec even(Vec a, Vec b) { return vuzp1q_f64(a.r, b.r); }
@@ -185,6 +192,9 @@ struct Vec<float> {
   }
   friend void narrow(const Vec<double>* d, Vec& a) {
     a.r = vcvt_high_f32_f64(vcvt_f32_f64(d[0].r), d[1].r);
+  }
+  static Mask narrow_mask(const Vec<double>::Mask* d) {
+    return {vcombine_u32(vmovn_u64(d[0].r), vmovn_u64(d[1].r))};
   }
   static uint16x4_t load_halves(const char* p) {
     return vreinterpret_u16_u8(vld1_u8(reinterpret_cast<const std::uint8_t*>(p)));

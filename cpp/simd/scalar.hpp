@@ -27,6 +27,7 @@ struct Vec {
   Vec(T v) : r(v) {}
 
   static Vec load(const T* p) { return *p; }
+  static Vec from_integers(const std::int64_t* p) { return static_cast<T>(*p); }
   void store(T* p) const { *p = r; }
   static Vec load_once(const T* p) { return load(p); }
   void stream(T* p) const { store(p); }
@@ -62,6 +63,7 @@ struct Vec {
   friend Vec exponent(Vec a) {
     return static_cast<T>(static_cast<int>(bits(a) >> 52 & 0x7ff) - 1023);
   }
+  friend Vec power_below(Vec a) { return bits(a) & 0x7ff0000000000000; }
   friend void widen(Vec a, Vec<double>* d) { d[0] = static_cast<double>(a.r); }
   friend void narrow(const Vec<double>* d, Vec& a) { a = static_cast<T>(d[0].r); }
   static Vec load_float16(const char* p) { return load_half<Float16>(p); }

@@ -2,6 +2,7 @@
 //
 //   Vec<T>::lanes               how many elements
 //   load, store                 unaligned
+//   from_integers               Vec<double> from int64 of less than 2^50
 //   load_once                   the same, kept in a register: the compiler would otherwise load anew
 //                               for every use
 //   stream, fence               a store to aligned memory, past the caches; what orders such stores
@@ -18,7 +19,9 @@
 //   reduce_max                  over lanes
 //   down<H>, lane0              lane l takes lane l + H for l < H (H a power of two); lane 0
 //   widen, narrow               Vec<float> to and from consecutive Vec<double>
+//   narrow_mask(masks)          a mask of Vec<float> from those of consecutive Vec<double>
 //   exponent(a)                 of a normal positive Vec<double>: floor(log2 a)
+//   power_below(a)              of a Vec<double>: 2^exponent(|a|), or 0 below the normal range
 //   even, odd (a, b)            of a's lanes followed by b's, every other one
 //   zip_low, zip_high (a, b)    a's lanes and b's by turns: the first half, the second
 //   load_packed<R>(p, n)        R rows of n elements that follow each other in memory, each to the
