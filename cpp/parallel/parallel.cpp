@@ -6,7 +6,7 @@
 #include <memory>
 #include <new>
 
-#include "dispatch/dispatch.hpp"
+#include "parallel/cut.hpp"
 #include "simd/arithmetic.hpp"
 
 #ifdef SOFTLANE_OPENMP
@@ -65,16 +65,37 @@ int threads_for(const Call& call) {
   if (useful < 2) return 1;
   index_t n = get_num_threads();
   if (useful < static_cast<double>(n)) n = static_cast<index_t>(useful);
-  return static_cast<int>(n < call.space.rows ? n : call.space.rows);
+  return static_cast<int>(n);
 }
 
-// Where the range of thread t of a team begins. Many rows are cut at multiples of 16, the widest group
-// of rows that the kernels take together; with rows side by side in memory that is a cache line.
-index_t cut(index_t rows, int team, int t) {
-  const index_t unit = rows >= 64 * static_cast<index_t>(team) ? 16 : 1;
-  const index_t units = (rows + unit - 1) / unit;
-  const index_t begin = (units / team * t + (units % team < t ? units % team : t)) * unit;
-  return begin < rows ? begin : rows;
+// Whole rows to a team: many at multiples of 16, the widest group of rows that the kernels take
+// together; with rows side by side in memory that is a cache line.
+class WholeRows {
+ public:
+  WholeRows(index_t rows, int team)
+      : rows_(rows),
+        unit_(rows >= 64 * static_cast<index_t>(team) ? 16 : 1),
+        shares_{(rows + unit_ - 1) / unit_, team} {}
+  index_t begin(int t) const {
+    const index_t row = shares_.begin(t) * unit_;
+    return row < rows_ ? row : rows_;
+  }
+
+ private:
+  index_t rows_, unit_;
+  Shares shares_;
+};
+
+// body(t) for every t of a team, each on its own thread.
+template <class Body>
+void each_of_team(int team, Body body) {
+#ifdef SOFTLANE_OPENMP
+#pragma omp parallel for num_threads(team) schedule(static, 1)
+#endif
+  for (int t = 0; t < team; ++t) {
+    const DefaultArithmetic arithmetic;
+    body(t);
+  }
 }
 
 struct Release {
@@ -113,27 +134,33 @@ int openmp_date() noexcept { return 0; }
 void run(const Call& call) {
   const Kernel kernel =
       active_table().kernel[static_cast<int>(call.dtype)][static_cast<int>(call.operation)];
-  const int team = threads_for(call);
+  const index_t rows = call.space.rows;
+  int team = threads_for(call);
+  const bool cut = team > 1 && CutRows::pays(call, team);
+  if (!cut && rows < team) team = static_cast<int>(rows);
   const std::size_t bytes = (scratch_bytes(call) + alignment - 1) / alignment * alignment;
   constexpr std::size_t small = 48 * 1024;
   if (team == 1 && bytes <= small) {
     alignas(alignment) char scratch[small];
-    kernel(call, 0, call.space.rows, scratch);
+    kernel(call, 0, rows, scratch);
     return;
   }
-  const std::unique_ptr<void, Release> scratch(
-      ::operator new(bytes* static_cast<std::size_t>(team), std::align_val_t{alignment}));
+  const std::size_t of_threads = bytes * static_cast<std::size_t>(team);
+  const std::unique_ptr<void, Release> scratch(::operator new(
+      of_threads + (cut ? CutRows::bytes(call, team) : 0), std::align_val_t{alignment}));
   char* const memory = static_cast<char*>(scratch.get());
-  if (team == 1) return kernel(call, 0, call.space.rows, memory);
-  const index_t rows = call.space.rows;
-#ifdef SOFTLANE_OPENMP
-#pragma omp parallel for num_threads(team) schedule(static, 1)
-#endif
-  for (int t = 0; t < team; ++t) {
-    const index_t begin = cut(rows, team, t), end = cut(rows, team, t + 1);
-    const DefaultArithmetic arithmetic;
-    kernel(call, begin, end, memory + static_cast<std::size_t>(t) * bytes);
+  const auto of = [&](int t) { return memory + static_cast<std::size_t>(t) * bytes; };
+  if (team == 1) return kernel(call, 0, rows, memory);
+  if (!cut) {
+    const WholeRows whole(rows, team);
+    each_of_team(team, [&](int t) { kernel(call, whole.begin(t), whole.begin(t + 1), of(t)); });
+    return;
   }
+  const CutRows parts(call, kernel, team, memory + of_threads);
+  for (int step = 0; step < parts.steps(); ++step) {
+    each_of_team(team, [&](int t) { parts.take(step, t, of(t)); });
+  }
+  parts.finish(memory);
 }
 
 double ordered_sum(const double* values, index_t n) noexcept {
