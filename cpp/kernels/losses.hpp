@@ -21,7 +21,7 @@ class CrossEntropyRow {
       : call_(call), scratch_(scratch), target_(call), summarize_(call, scratch, terms) {}
 
   // False where the row is left out, or has no regular result: then whole_row() holds for everything.
-  bool read(const RowCursor& cursor, const Row<T>& terms) {
+  SOFTLANE_INLINE bool read(const RowCursor& cursor, const Row<T>& terms) {
     scale_ = call_.row_scale != nullptr ? call_.row_scale[cursor.row()] : 1;
     whole_row_ = T(0);
     const Part& part = call_.part;

@@ -128,7 +128,7 @@ class Summarizer {
   const Affine<T>& map() const { return affine_; }
 
   // The maximum of a row of one contiguous block, which may be given to the call.
-  BlockMax<T> block_maximum(const Row<T>& x) const {
+  SOFTLANE_INLINE BlockMax<T> block_maximum(const Row<T>& x) const {
     const T* block = x.fetch(0, static_cast<int>(classes_), scratch_.logits);
     const int n = static_cast<int>(classes_);
     return direct_ ? block_max(block, n, Direct<T>{}) : block_max(block, n, affine_);
