@@ -25,11 +25,15 @@ Array = npt.NDArray[Any]
 HASHES = json.loads((Path(__file__).parent / "hashes.json").read_text())
 # rows x classes: few and many classes, odd numbers, several blocks
 SHAPES = ((9, 1), (300, 3), (64, 10), (40, 37), (23, 1000), (11, 3001))
-# a thread gets 16 000 elements at the least: enough for 16, for 7, for 2 and for 1
-PARALLEL_SHAPES = ((90_000, 3), (1_050, 257), (17, 7_001), (2, 40_001), (1, 40_001))
+# a thread gets 16 000 elements at the least: enough for 16, for 7, for 2 and for 1; the last four
+# have rows that threads share, in parts
+PARALLEL_SHAPES = (
+    (90_000, 3), (1_050, 257), (17, 7_001), (2, 40_001), (1, 40_001), (3, 70_001), (1, 260_003),
+)  # fmt: skip
 PARALLEL_NAMES = (
     "softmax", "log_softmax_warm", "logsumexp", "entropy", "value_and_grad_weighted",
-    "grad_and_hess_diag_soft", "hessian", "hvp", "hessian_solve",
+    "grad_and_hess_diag_soft", "hessian", "hvp", "hessian_solve", "value_and_grad",
+    "grad_and_hess_diag", "softmax_where",
 )  # fmt: skip
 
 
@@ -196,6 +200,74 @@ def test_threads_change_no_bit(dtype: np.dtype, shape: tuple[int, int], threads:
         for name in set(PARALLEL_NAMES) & set(names_for(shape[1])):
             got = OPERATIONS[name](inputs)
             _assert_same_bits(got, _in_one_thread(shape, dtype, name), name)
+
+
+def _rows_in_parts(classes: int, dtype: np.dtype) -> dict[str, Array]:
+    """One row of each kind that a thread, which sees a part of it, cannot settle by itself."""
+    x = (np.random.default_rng(9).standard_normal((1, classes)) * 4).astype(dtype)
+    rows = {name: x.copy() for name in ("plain", "ties", "NaN", "+inf", "-inf", "one finite",
+                                        "far up", "far down", "one far up", "half far down",
+                                        "saturated", "-inf beside")}  # fmt: skip
+    rows["ties"][:, ::777] = 30  # the maximum in every part
+    rows["NaN"][:, -1] = np.nan
+    rows["+inf"][:, classes // 2] = np.inf
+    rows["-inf"][:] = -np.inf
+    rows["one finite"][:, :-1] = -np.inf
+    rows["far up"] += 4000
+    rows["far down"] -= 4000
+    rows["one far up"][:, -2] = 3000
+    rows["half far down"][:, : classes // 2] = -5000
+    rows["saturated"][:, classes // 2 + 1] = 100
+    rows["-inf beside"][:, ::3] = -np.inf
+    return rows
+
+
+def _of_a_row(x: Array) -> dict[str, bytes]:
+    """Results on a row, in place too, with options that part it otherwise."""
+    label, near = np.array([x.shape[1] - 1]), np.arange(x.shape[1]) % 3 > 0
+    spread = np.repeat(x, 2, axis=1)[:, ::2]
+    half = x.astype(np.float16)
+    results = {
+        "softmax": sl.softmax(x),
+        "softmin": sl.softmin(x, temperature=0.7),
+        "log_softmax": sl.log_softmax(x, temperature=3.0),
+        "smooth_max": sl.smooth_max(x, axis=-1, temperature=0.7),
+        "entropy": sl.entropy(x, where=near),
+        "where": sl.log_softmax(x, where=near),
+        "strided": sl.cross_entropy_grad(spread, label, out=np.empty_like(spread)),
+        "half": sl.softmax(half),
+        "half loss": sl.cross_entropy(half, label),
+        "diagonal": sl.cross_entropy_hessian_diag(x, label, weight=near + 0.5),
+        "left out": sl.cross_entropy_grad(x, label, ignore_index=int(label[0])),
+        "mean": sl.cross_entropy(x, label, reduction="mean"),
+    }
+    for i, result in enumerate(sl.cross_entropy_value_and_grad(x, label, sample_weight=[1.5])):
+        results[f"value_and_grad {i}"] = result
+    for i, result in enumerate(sl.cross_entropy_grad_and_hess_diag(x, label - 1)):
+        results[f"grad_and_hess_diag {i}"] = result
+    for name, compute in (
+        ("softmax", sl.softmax),
+        ("log_softmax", sl.log_softmax),
+        ("gradient", lambda a, out: sl.cross_entropy_grad(a, label, out=out)),
+    ):
+        for y in (x.copy(), half.copy()):
+            compute(y, out=y)
+            results[f"{name} in place {y.dtype}"] = y
+    return {name: np.asarray(result).tobytes() for name, result in results.items()}
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("classes", [65_536, 100_003])
+def test_parts_of_a_row_change_no_bit(dtype: np.dtype, classes: int) -> None:
+    """Where threads share a row: special values, ties across the cuts, in place, masked."""
+    with np.errstate(over="ignore"):  # float16
+        for kind, x in _rows_in_parts(classes, dtype).items():
+            with sl.num_threads(1):
+                wanted = _of_a_row(x)
+            for threads in (2, 3, 7):
+                with sl.num_threads(threads):
+                    got = _of_a_row(x)
+                assert [n for n in wanted if got[n] != wanted[n]] == [], (kind, threads)
 
 
 @cache

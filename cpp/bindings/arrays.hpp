@@ -2,6 +2,7 @@
 #pragma once
 
 #include <pybind11/numpy.h>
+#include <unistd.h>
 
 #include <memory>
 #include <new>
@@ -186,7 +187,14 @@ class ReleaseGil {
  public:
   explicit ReleaseGil(index_t work) : state_(work > 500 ? PyEval_SaveThread() : nullptr) {}
   ~ReleaseGil() {
-    if (state_ != nullptr) PyEval_RestoreThread(state_);
+    if (state_ == nullptr) return;
+    // Where the interpreter has ended meanwhile, a Python before 3.14 unwinds a daemon thread from here
+    // (pthread_exit), through frames that hold Python objects: the thread stays, as since 3.14.
+    try {
+      PyEval_RestoreThread(state_);
+    } catch (...) {
+      for (;;) pause();
+    }
   }
   ReleaseGil(const ReleaseGil&) = delete;
   ReleaseGil& operator=(const ReleaseGil&) = delete;

@@ -96,6 +96,26 @@ struct Stream {
   index_t row_stride[max_dims];
 };
 
+// A long row may be cut at block borders into parts, for threads to share. All its parts take a step
+// before any of them takes the next: the maximum (where the exponentials overwrite the logits, call.in_place;
+// else that step is left out), the summaries of the blocks with their exponentials, then the results. The row's
+// first part gives what is one a row.
+enum class Step : std::uint8_t { whole, maximum, summaries, results };
+
+// What the parts of a row share.
+struct CutRow {
+  void* blocks = nullptr;  // cut_row_bytes(call)
+  double label_logit = 0;
+  bool left =
+      false;  // turns out to be one for Step::whole: rare, and nothing is written that it reads
+};
+
+struct Part {
+  Step step = Step::whole;
+  index_t begin = 0, end = 0;  // of the classes
+  CutRow* row = nullptr;
+};
+
 struct Call {
   Operation operation;
   Dtype dtype;  // whatever the operands' formats: each element is read into it and written from it
@@ -136,7 +156,30 @@ struct Call {
   // May an output share memory with logits element for element (same data, same strides)?
   // Any other overlap has been copied away by the border.
   bool in_place = false;
+
+  Part part;  // of every row of the range that a kernel is given
 };
+
+// Elements of a block (kernels/block.hpp), and what a cut row keeps of each (kernels/parts.hpp).
+inline constexpr index_t cut_block = 1024, cut_block_bytes = 88;
+
+inline std::size_t cut_row_bytes(const Call& call) {
+  return static_cast<std::size_t>((call.classes + cut_block - 1) / cut_block * cut_block_bytes);
+}
+
+// Has the operation steps for parts of a row? A sum over the classes that the summary does not hold (of a
+// product, of a target that is more than a label) has its own order, from the row's beginning to its end.
+inline bool divisible(const Call& call) {
+  switch (call.operation) {
+    case Operation::signed_sum:
+    case Operation::cross_entropy_hessian:
+    case Operation::cross_entropy_hvp:
+    case Operation::cross_entropy_hessian_solve:
+      return false;
+    default:
+      return call.probabilities.data == nullptr && call.label_smoothing == 0;
+  }
+}
 
 // Of the Hessian: p, what its rounding lost, and the diagonal, each with room for a vector beyond.
 inline std::size_t moments_bytes(std::size_t classes, std::size_t item) {

@@ -20,23 +20,40 @@ class CrossEntropyRow {
   CrossEntropyRow(const Call& call, const Scratch<T>& scratch, Terms terms)
       : call_(call), scratch_(scratch), target_(call), summarize_(call, scratch, terms) {}
 
-  // False where the row is left out, or has no regular result: then result() holds for everything.
-  bool read(const RowCursor& cursor, const Row<T>& terms) {
+  // False where the row is left out, or has no regular result: then whole_row() holds for everything.
+  SOFTLANE_INLINE bool read(const RowCursor& cursor, const Row<T>& terms) {
     scale_ = call_.row_scale != nullptr ? call_.row_scale[cursor.row()] : 1;
     whole_row_ = T(0);
-    if (scale_ == 0) return false;
+    const Part& part = call_.part;
+    if (scale_ == 0) {
+      const bool last = part.step == Step::whole || part.step == Step::results;
+      summary_.kind = last ? RowKind::regular : RowKind::unfinished;
+      return false;
+    }
     const Row<T> x = cursor.of<T>(call_.logits);
     target_.read(cursor);
-    label_logit_ = target_.label() >= 0 ? x.at(target_.label()) : T(0);
+    // When a part comes to its results, exponentials may stand where the logits were.
+    const index_t y = target_.label();
+    label_logit_ = T(0);
+    if (y >= 0 && part.step == Step::results) {
+      label_logit_ = static_cast<T>(part.row->label_logit);
+    } else if (y >= 0 && holds(y)) {
+      label_logit_ = x.at(y);
+      if (part.row != nullptr) part.row->label_logit = static_cast<double>(label_logit_);
+    }
     if (target_.dense()) {
       const T max = summarize_.row_max(x);
       if (max - max == 0) target_.sum(x, max, scratch_);
     }
-    summary_ = summarize_(x, terms);
+    summary_ = summarize_row(call_, summarize_, x, terms);
     whole_row_ = quiet_nan<T>();
     return summary_.kind == RowKind::regular;
   }
   T whole_row() const { return whole_row_; }
+  bool unfinished() const { return summary_.kind == RowKind::unfinished; }
+  void fill(const Row<T>& row) const {
+    for (index_t k = summarize_.begin(); k < summarize_.end(); ++k) row.set(k, whole_row_);
+  }
 
   const RowSummary<T>& summary() const { return summary_; }
   const Summarizer<Gap::skip, T>& summarizer() const { return summarize_; }
@@ -72,11 +89,11 @@ class CrossEntropyRow {
     const auto difference = [&](const Wide<T>& term, index_t k) {
       return (w * quotient(term, c.sum) + st * target_.at(k) * -1.0).value();
     };
-    if (y >= 0 && y != top) {
+    if (y >= 0 && y != top && holds(y)) {
       const Wide<T> term = exp_wide(label_logit_, summarize_.map(), summary_.base);
       gradient.set(y, static_cast<T>(difference(term, y)));
     }
-    if (y == top || target_.dense()) {
+    if ((y == top || target_.dense()) && holds(top)) {
       // 1 - p of the maximum is T / S.
       const Wide<T> rest = w * quotient(summary_.tail, c.sum) * -1.0;
       const bool label_alone = y == top && !target_.dense();
@@ -87,11 +104,14 @@ class CrossEntropyRow {
     }
   }
   void mend_diagonal(const Row<T>& diagonal, const Wide<T>& sum) const {
+    if (!holds(summary_.argmax)) return;
     const Wide<T> p = quotient(summary_.top, sum), rest = quotient(summary_.tail, sum);
     diagonal.set(summary_.argmax, static_cast<T>((curvature() * (p * rest)).value()));
   }
 
  private:
+  bool holds(index_t k) const { return k >= summarize_.begin() && k < summarize_.end(); }
+
   const Call& call_;
   Scratch<T> scratch_;
   Target<T> target_;
@@ -159,17 +179,19 @@ inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, vo
     const Row<T> gradient = locate(cursor, to.gradient), diagonal = locate(cursor, to.diagonal);
     const Row<T> e_row = locate(cursor, terms);
     const auto write_loss = [&](double v) {
+      if (row.summarizer().begin() != 0) return;
       if (call.row_loss != nullptr) {
         call.row_loss[cursor.row()] = v;
       } else if (to.loss != nullptr) {
         set_one<T>(cursor, *to.loss, v);
       }
     };
-    if (!row.read(cursor, e_row)) {
-      const T v = row.whole_row();
-      write_loss(static_cast<double>(v));
-      if (gradient) gradient.fill(call.classes, v);
-      if (diagonal) diagonal.fill(call.classes, v);
+    const bool regular = row.read(cursor, e_row);
+    if (row.unfinished()) return;
+    if (!regular) {
+      write_loss(static_cast<double>(row.whole_row()));
+      if (gradient) row.fill(gradient);
+      if (diagonal) row.fill(diagonal);
       return;
     }
     const RowSummary<T>& s = row.summary();

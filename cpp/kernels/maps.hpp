@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/normalize.hpp"
+#include "kernels/parts.hpp"
 
 namespace softlane {
 namespace SOFTLANE_ISA {
@@ -46,7 +47,8 @@ inline void each_summary(const Call& call, index_t begin, index_t end,
   if (!staggered) {
     for (; cursor.row() < end; cursor.advance()) {
       const Row<T> x = logits_of<T>(call, cursor), e = terms(cursor);
-      finish(cursor, x, e, summarize(x, e));
+      const RowSummary<T> s = summarize_row(call, summarize, x, e);
+      if (s.kind != RowKind::unfinished) finish(cursor, x, e, s);
     }
     return;
   }
@@ -78,7 +80,7 @@ inline void each_block(const Summarizer<gap, T>& summarize, const Row<T>& x, con
                        const RowSummary<T>& s, const Scratch<T>& scratch, Normalizer<T>& normalize,
                        Body body) {
   const index_t classes = summarize.classes();
-  for (index_t begin = 0; begin < classes; begin += block_size) {
+  for (index_t begin = summarize.begin(); begin < summarize.end(); begin += block_size) {
     const int n = block_length(classes, begin);
     T* e = summarize.terms_of(x, terms, s, begin, n);
     normalize.move(block_exponent(classes, begin, s, scratch), s.base.exponent);
@@ -112,8 +114,10 @@ inline void mend_probabilities(T* p, index_t k0, int n, const RowSummary<T>& s, 
 
 // A row that has no distribution is NaN, but for the classes that were left out of it.
 template <class T>
-inline void spoil(const Row<T>& out, const Row<T>& x, index_t classes, T excluded) {
-  for (index_t k = 0; k < classes; ++k) out.set(k, x.kept(k) ? quiet_nan<T>() : excluded);
+inline void spoil(const Row<T>& out, const Row<T>& x, const Summarizer<Gap::skip, T>& part,
+                  T excluded) {
+  for (index_t k = part.begin(); k < part.end(); ++k)
+    out.set(k, x.kept(k) ? quiet_nan<T>() : excluded);
 }
 
 template <class T>
@@ -122,7 +126,7 @@ void softmax_rows(const Call& call, index_t begin, index_t end, void* memory) no
   Summarizer<Gap::skip, T> summarize(call, scratch, Terms::output);
   const auto finish = [&](const RowCursor&, const Row<T>& x, const Row<T>& p,
                           const RowSummary<T>& s) {
-    if (s.kind != RowKind::regular) return spoil(p, x, call.classes, T(0));
+    if (s.kind != RowKind::regular) return spoil(p, x, summarize, T(0));
     const Wide<T> sum = s.sum();
     Normalizer<T> normalize(sum, Wide<T>{1.0});
     each_block(summarize, x, p, s, scratch, normalize, [&](index_t k0, int n, T* e, auto move) {
@@ -158,14 +162,14 @@ void log_softmax_rows(const Call& call, index_t begin, index_t end, void* memory
   const auto finish = [&](const RowCursor& cursor, const Row<T>& x, const Row<T>&,
                           const RowSummary<T>& s) {
     const Row<T> out = cursor.of<T>(call.out[0]);
-    if (s.kind != RowKind::regular) return spoil(out, x, call.classes, negative_infinity<T>());
+    if (s.kind != RowKind::regular) return spoil(out, x, summarize, negative_infinity<T>());
     const T log_ratio = static_cast<T>(RowConstants<T>(s).log_ratio.value());
     const Affine<T>& map = summarize.map();
     const V max(s.max), minus(-log_ratio), lowest(negative_infinity<T>());
     const T share = difference_share(s.max), whole = 1 / share;
     const V part_of(share), part_of_max(s.max * share);
     const V slope(map.beta_t * whole), slope_low(map.beta_t_lo * whole);
-    for (index_t k0 = 0; k0 < call.classes; k0 += block_size) {
+    for (index_t k0 = summarize.begin(); k0 < summarize.end(); k0 += block_size) {
       const int n = block_length(call.classes, k0);
       const T* a = summarize.logits_of_block(x, k0, n);
       T* y = out.open(k0, scratch.other);
@@ -211,6 +215,7 @@ void logsumexp_rows(const Call& call, index_t begin, index_t end, void* memory) 
   };
   const auto finish = [&](const RowCursor& cursor, const Row<T>& x, const Row<T>&,
                           const RowSummary<T>& s) {
+    if (summarize.begin() != 0) return;
     double value = static_cast<double>(quiet_nan<T>());
     if (s.kind == RowKind::regular) {
       value = sign * at_temperature(s, RowConstants<T>(s).log_ratio);
@@ -245,6 +250,7 @@ void entropy_rows(const Call& call, index_t begin, index_t end, void* memory) no
   const Wide<double> unit = entropy_unit(call);
   const auto finish = [&](const RowCursor& cursor, const Row<T>& x, const Row<T>&,
                           const RowSummary<T>& s) {
+    if (summarize.begin() != 0) return;
     double value = static_cast<double>(quiet_nan<T>());
     if (s.kind == RowKind::regular) {
       const RowConstants<T> c(s);

@@ -11,7 +11,8 @@ enum class RowKind : std::uint8_t {
   regular,
   has_nan,
   all_negative_infinity,
-  has_positive_infinity
+  has_positive_infinity,
+  unfinished  // of a part of a row (parts.hpp): other parts, or another step, come first
 };
 
 template <class T>
@@ -111,17 +112,23 @@ class Summarizer {
  public:
   Summarizer(const Call& call, const Scratch<T>& scratch, Terms terms)
       : classes_(call.classes),
+        begin_(call.part.begin),
+        end_(call.part.step == Step::whole ? call.classes : call.part.end),
         overwrites_(terms == Terms::output && call.in_place && call.classes > block_size),
         direct_(!call.negate && call.temperature == 1),
         affine_(call.negate, call.temperature),
         scratch_(scratch) {}
 
   index_t classes() const { return classes_; }
+  // The part of the row that results are wanted of.
+  index_t begin() const { return begin_; }
+  index_t end() const { return end_; }
+  const Scratch<T>& scratch() const { return scratch_; }
   bool direct() const { return direct_; }
   const Affine<T>& map() const { return affine_; }
 
   // The maximum of a row of one contiguous block, which may be given to the call.
-  BlockMax<T> block_maximum(const Row<T>& x) const {
+  SOFTLANE_INLINE BlockMax<T> block_maximum(const Row<T>& x) const {
     const T* block = x.fetch(0, static_cast<int>(classes_), scratch_.logits);
     const int n = static_cast<int>(classes_);
     return direct_ ? block_max(block, n, Direct<T>{}) : block_max(block, n, affine_);
@@ -146,9 +153,7 @@ class Summarizer {
       s.kind = top == top && !any_nan(x) ? RowKind::has_positive_infinity : RowKind::has_nan;
       return s;
     }
-    const double z = affine_.wide_argument(top) * affine_.beta();
-    const double limit = static_cast<double>(ExpRange<T>::limit);
-    if (top > negative_infinity<T>() && !(z <= limit && z >= -limit)) affine_.shift = top;
+    shift_for(top);
     if (direct_ && affine_.shift == 0) {
       blocks<false>(x, terms, Direct<T>{}, s);
     } else {
@@ -157,6 +162,14 @@ class Summarizer {
     s.shift = affine_.shift;
     s.classify();
     return s;
+  }
+
+  // The shift that a row with this maximum takes: none within the kernel's reach.
+  void shift_for(T top) {
+    affine_.shift = 0;
+    const double z = affine_.wide_argument(top) * affine_.beta();
+    const double limit = static_cast<double>(ExpRange<T>::limit);
+    if (top > negative_infinity<T>() && !(z <= limit && z >= -limit)) affine_.shift = top;
   }
 
   // The exponentials of a block, after the summary: where it left them or, where the output's format
@@ -277,7 +290,7 @@ class Summarizer {
     return false;
   }
 
-  index_t classes_;
+  index_t classes_, begin_, end_;
   bool overwrites_, direct_;
   Affine<T> affine_;
   Scratch<T> scratch_;

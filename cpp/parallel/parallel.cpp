@@ -1,25 +1,26 @@
 #include "parallel/parallel.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <cctype>
 #include <cstdlib>
-#include <memory>
 #include <new>
 
-#include "dispatch/dispatch.hpp"
-#include "simd/arithmetic.hpp"
+#include "parallel/cut.hpp"
+#include "parallel/pool.hpp"
 
 #ifdef SOFTLANE_OPENMP
 #include <dlfcn.h>
 #include <omp.h>
-#include <pthread.h>
 #endif
+#include <pthread.h>
 
 namespace softlane {
 namespace {
 
 // Below this many elements a thread costs more than it saves.
 constexpr index_t elements_per_thread = 16000;
+constexpr index_t elements_per_range = 8000;
 constexpr std::size_t alignment = 64;
 
 // What a variable says, wholly a number in range; else 0. A list, where there may be one, counts as
@@ -48,38 +49,109 @@ int initial_pool() {
 const int whole_pool = initial_pool();
 std::atomic<int> chosen{number_from("SOFTLANE_NUM_THREADS", Lists::no)};
 
-// libgomp's workers do not survive a fork, and its child would wait for them for ever: a child
-// computes on its own thread.
+// Threads do not survive a fork, and locks stay as they were: a child computes on its own thread, and does
+// not touch the pool.
 std::atomic<bool> forked{false};
-#ifdef SOFTLANE_OPENMP
 const int watch_fork = pthread_atfork(nullptr, nullptr, [] { forked.store(true); });
-#endif
 
-int threads_for(const Call& call) {
+// Elements written or read, whichever are more. In floating point: they may be more than can be counted.
+double work_of(const Call& call) {
+  const double classes = static_cast<double>(call.classes);
+  const bool matrix = call.operation == Operation::cross_entropy_hessian;
+  return static_cast<double>(call.space.rows) * classes * (matrix ? classes : 1);
+}
+
+int team_for(const Call& call) {
   if (forked.load(std::memory_order_relaxed)) return 1;
-  const index_t per_row = call.operation == Operation::cross_entropy_hessian
-                              ? call.classes * call.classes
-                              : call.classes;
-  const double work = static_cast<double>(call.space.rows) * static_cast<double>(per_row);
-  const double useful = work / static_cast<double>(elements_per_thread);
+  const double useful = work_of(call) / static_cast<double>(elements_per_thread);
   if (useful < 2) return 1;
   index_t n = get_num_threads();
   if (useful < static_cast<double>(n)) n = static_cast<index_t>(useful);
-  return static_cast<int>(n < call.space.rows ? n : call.space.rows);
+  const bool shared = CutRows::pays(call, static_cast<int>(n));
+  return static_cast<int>(shared || n < call.space.rows ? n : call.space.rows);
 }
 
-// Where the range of thread t of a team begins. Many rows are cut at multiples of 16, the widest group
-// of rows that the kernels take together; with rows side by side in memory that is a cache line.
-index_t cut(index_t rows, int team, int t) {
-  const index_t unit = rows >= 64 * static_cast<index_t>(team) ? 16 : 1;
-  const index_t units = (rows + unit - 1) / unit;
-  const index_t begin = (units / team * t + (units % team < t ? units % team : t)) * unit;
-  return begin < rows ? begin : rows;
-}
+// Ranges to the seats of a team, `each` to every seat. A seat takes its own in order, so that the calls of
+// a loop find their data in the same cores' caches, then what others have not begun.
+class Ranges {
+ public:
+  static std::size_t bytes(int team) { return static_cast<std::size_t>(team) * sizeof(Begun); }
+  Ranges(void* memory, int team, int each)
+      : begun_(static_cast<Begun*>(memory)), team_(team), each_(each) {
+    for (int t = 0; t < team; ++t) new (begun_ + t) Begun{0};
+  }
+  int count() const { return team_ * each_; }
+  // To be asked count() times in all: then every range is somebody's.
+  int take(int seat) const {
+    for (int t = seat;; t = t + 1 < team_ ? t + 1 : 0) {
+      const int i = begun_[t].fetch_add(1, std::memory_order_relaxed);
+      if (i < each_) return t * each_ + i;
+    }
+  }
 
-struct Release {
-  void operator()(void* p) const { ::operator delete(p, std::align_val_t{alignment}); }
+ private:
+  using Begun = std::atomic<int>;
+  Begun* begun_;
+  int team_, each_;
 };
+
+// How many ranges of rows a thread gets: so many that one which comes late, or not at all, costs the others
+// little; not so many that their beginnings count. Many rows are cut at multiples of 16, the widest group of rows
+// that the kernels take together; with rows side by side in memory that is a cache line.
+index_t row_unit(index_t rows, int team) {
+  return rows >= 64 * static_cast<index_t>(team) ? 16 : 1;
+}
+int ranges_each(const Call& call, int team) {
+  constexpr index_t most = 8;
+  const index_t units = call.space.rows / team / row_unit(call.space.rows, team);
+  const double useful = work_of(call) / static_cast<double>(elements_per_range * team);
+  const index_t n = useful < most ? static_cast<index_t>(useful) : most;
+  return static_cast<int>(n < 1 || units < 1 ? 1 : n < units ? n : units);
+}
+
+class Memory {
+ public:
+  explicit Memory(std::size_t bytes)
+      : data_(static_cast<char*>(::operator new(bytes, std::align_val_t{alignment}))) {}
+  ~Memory() { ::operator delete(data_, std::align_val_t{alignment}); }
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+  char* get() const { return data_; }
+
+ private:
+  char* data_;
+};
+
+// `bytes`: of a thread's scratch.
+__attribute__((noinline)) void run_parallel(const Call& call, Kernel kernel, int team,
+                                            std::size_t bytes) {
+  const index_t rows = call.space.rows;
+  const bool cut = CutRows::pays(call, team);
+  const std::size_t of_threads = bytes * static_cast<std::size_t>(team);
+  const std::size_t shared = cut ? CutRows::bytes(call, team) : 0;
+  const Memory memory(of_threads + shared + Ranges::bytes(team));
+  char* const queue = memory.get() + of_threads + shared;
+  const auto scratch = [&](int seat) {
+    return memory.get() + static_cast<std::size_t>(seat) * bytes;
+  };
+  if (!cut) {
+    const Ranges ranges(queue, team, ranges_each(call, team));
+    const index_t unit = row_unit(rows, team);
+    const Shares units{(rows + unit - 1) / unit, ranges.count()};
+    const auto limit = [&](int i) { return std::min(units.begin(i) * unit, rows); };
+    share_out(ranges.count(), team, [&](int seat) {
+      const int i = ranges.take(seat);
+      kernel(call, limit(i), limit(i + 1), scratch(seat));
+    });
+    return;
+  }
+  const CutRows parts(call, kernel, team, memory.get() + of_threads);
+  for (int step = 0; step < parts.steps(); ++step) {
+    const Ranges ranges(queue, team, 1);
+    share_out(team, team, [&](int seat) { parts.take(step, ranges.take(seat), scratch(seat)); });
+  }
+  parts.finish(memory.get());
+}
 
 }  // namespace
 
@@ -113,27 +185,15 @@ int openmp_date() noexcept { return 0; }
 void run(const Call& call) {
   const Kernel kernel =
       active_table().kernel[static_cast<int>(call.dtype)][static_cast<int>(call.operation)];
-  const int team = threads_for(call);
+  const int team = team_for(call);
   const std::size_t bytes = (scratch_bytes(call) + alignment - 1) / alignment * alignment;
   constexpr std::size_t small = 48 * 1024;
-  if (team == 1 && bytes <= small) {
+  if (team > 1) return run_parallel(call, kernel, team, bytes);
+  if (bytes <= small) {
     alignas(alignment) char scratch[small];
-    kernel(call, 0, call.space.rows, scratch);
-    return;
+    return kernel(call, 0, call.space.rows, scratch);
   }
-  const std::unique_ptr<void, Release> scratch(
-      ::operator new(bytes* static_cast<std::size_t>(team), std::align_val_t{alignment}));
-  char* const memory = static_cast<char*>(scratch.get());
-  if (team == 1) return kernel(call, 0, call.space.rows, memory);
-  const index_t rows = call.space.rows;
-#ifdef SOFTLANE_OPENMP
-#pragma omp parallel for num_threads(team) schedule(static, 1)
-#endif
-  for (int t = 0; t < team; ++t) {
-    const index_t begin = cut(rows, team, t), end = cut(rows, team, t + 1);
-    const DefaultArithmetic arithmetic;
-    kernel(call, begin, end, memory + static_cast<std::size_t>(t) * bytes);
-  }
+  kernel(call, 0, call.space.rows, Memory(bytes).get());
 }
 
 double ordered_sum(const double* values, index_t n) noexcept {

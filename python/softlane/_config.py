@@ -33,9 +33,11 @@ def get_num_threads() -> int:
     Small calls stay on the calling thread whatever the number, and so do all calls in a forked
     child process. The number changes no bit of any result.
 
-    The pool is OpenMP's. Where OpenMP's own number of threads is below the one it started with, as
-    inside ``threadpoolctl.threadpool_limits(1)``, it is a limit: this function returns no more, and
-    calls use no more, whatever `set_num_threads` has set. OpenMP keeps that number for each calling
+    The threads are softlane's own, but how many there may be is OpenMP's to say too: where its
+    number is below the one it started with, as inside ``threadpoolctl.threadpool_limits(1)``, it is
+    a limit: this function returns no more, and calls use no more, whatever `set_num_threads` has
+    set. Where several Python threads call at once, one of the calls has the threads, and the others
+    compute on the thread that called. OpenMP keeps its number for each calling
     thread by itself, so a limit set in one Python thread does not reach the others.
 
     Examples

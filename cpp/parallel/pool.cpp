@@ -1,0 +1,165 @@
+#include "parallel/pool.hpp"
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+
+#include "simd/arithmetic.hpp"
+#include "simd/relax.hpp"
+
+namespace softlane {
+namespace {
+
+using clock = std::chrono::steady_clock;
+
+// How long a thread looks out before it sleeps. A worker: for the next call of a loop of calls. A caller:
+// for the last shares, for it sleeps where others want its core.
+constexpr std::chrono::microseconds worker_patience(50), caller_patience(50);
+constexpr std::size_t stack_bytes = std::size_t{1} << 20;
+
+// Everything is constant from the start and never destroyed: workers outlive main().
+//
+// The call that has the pool. It writes job, then opens it; a worker reads job while it holds a share,
+// for until that is done the caller stays.
+std::atomic<bool> taken{false};
+struct {
+  Share body;
+  const void* context;
+} job;
+int workers = 0;  // started; of the call that has the pool
+
+// Seats left in the upper half, shares left in the lower.
+std::atomic<std::uint64_t> open{0};
+constexpr std::uint64_t one_seat = std::uint64_t{1} << 32;
+std::atomic<int> done{0};  // shares
+
+// A thread that is about to sleep says so, then looks once more; one that has news writes it, then looks
+// for sleepers: in the one order of all these (seq_cst) one of the two sees the other.
+pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+pthread_cond_t opened = PTHREAD_COND_INITIALIZER, finished = PTHREAD_COND_INITIALIZER;
+std::atomic<int> sleeping{0};  // workers
+std::atomic<bool> waiting{false};
+
+template <class Ready>
+bool appears(Ready ready, clock::duration patience) {
+  const clock::time_point end = clock::now() + patience;
+  do {
+    for (int i = 0; i < 32; ++i) {
+      if (ready()) return true;
+      relax();
+    }
+    sched_yield();  // to the thread that is looked out for, if it waits for this very core
+  } while (clock::now() < end);
+  return false;
+}
+
+int seats_of(std::uint64_t o) { return static_cast<int>(o >> 32); }
+int shares_of(std::uint64_t o) { return static_cast<int>(o & (one_seat - 1)); }
+bool joinable() {
+  const std::uint64_t o = open.load();
+  return seats_of(o) > 0 && shares_of(o) > 0;
+}
+
+// A seat together with a share, so that the seat is of the same call as the share; 0 where there is none.
+int join() {
+  std::uint64_t o = open.load();
+  while (seats_of(o) > 0 && shares_of(o) > 0) {
+    if (open.compare_exchange_weak(o, o - one_seat - 1)) return seats_of(o);
+  }
+  return 0;
+}
+bool claim() {
+  std::uint64_t o = open.load();
+  while (shares_of(o) > 0) {
+    if (open.compare_exchange_weak(o, o - 1)) return true;
+  }
+  return false;
+}
+
+// With a share in hand, which keeps the call from ending until it is counted.
+void take_shares(int seat) {
+  int taken_here = 0;
+  do {
+    job.body(job.context, seat);
+    ++taken_here;
+  } while (claim());
+  done.fetch_add(taken_here);
+  if (!waiting.load()) return;
+  pthread_mutex_lock(&mutex);
+  pthread_mutex_unlock(&mutex);
+  pthread_cond_signal(&finished);
+}
+
+void* work(void*) {
+  const DefaultArithmetic arithmetic;
+  for (;;) {
+    if (!appears(joinable, worker_patience)) {
+      pthread_mutex_lock(&mutex);
+      ++sleeping;
+      while (!joinable()) pthread_cond_wait(&opened, &mutex);
+      --sleeping;
+      pthread_mutex_unlock(&mutex);
+    }
+    const int seat = join();
+    if (seat > 0) take_shares(seat);
+  }
+}
+
+// On the CPUs that the caller may use, which threads inherit. Signals are for the caller's threads.
+bool start_worker() {
+  pthread_attr_t attributes;
+  if (pthread_attr_init(&attributes) != 0) return false;
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  pthread_attr_setstacksize(&attributes, stack_bytes);
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  pthread_t thread;
+  const bool started = pthread_create(&thread, &attributes, work, nullptr) == 0;
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  pthread_attr_destroy(&attributes);
+  return started;
+}
+
+void wake(int seats) {
+  int sleepers = sleeping.load();
+  if (sleepers == 0) return;
+  if (seats < sleepers) sleepers = seats;
+  pthread_mutex_lock(&mutex);
+  pthread_mutex_unlock(&mutex);
+  for (int i = 0; i < sleepers; ++i) pthread_cond_signal(&opened);
+}
+
+void await(int shares) {
+  const auto all_done = [shares] { return done.load() == shares; };
+  if (appears(all_done, caller_patience)) return;
+  pthread_mutex_lock(&mutex);
+  waiting.store(true);
+  while (!all_done()) pthread_cond_wait(&finished, &mutex);
+  waiting.store(false);
+  pthread_mutex_unlock(&mutex);
+}
+
+}  // namespace
+
+void share_out(int shares, int team, Share body, const void* context) noexcept {
+  const DefaultArithmetic arithmetic;
+  if (team == 1 || taken.exchange(true)) {
+    for (int i = 0; i < shares; ++i) body(context, 0);
+    return;
+  }
+  while (workers < team - 1 && start_worker()) ++workers;  // those that there are will do
+  job = {body, context};
+  done.store(0);
+  open.store(static_cast<std::uint64_t>(team - 1) * one_seat + static_cast<std::uint64_t>(shares));
+  wake(team - 1);
+  if (claim()) take_shares(0);
+  await(shares);
+  taken.store(false);
+}
+
+}  // namespace softlane

@@ -1,0 +1,170 @@
+"""The threads that help a call: when they start, what they are, and that nobody waits in vain.
+
+Each test is a child process with a pool of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/task").is_dir(), reason="asks Linux for this process's threads"
+)
+
+PRELUDE = """
+    import os, resource, statistics, sys, threading, time
+    import numpy as np
+    import softlane as sl
+
+    def tasks():
+        return {int(t) for t in os.listdir("/proc/self/task")}
+
+    def status(task, field):
+        with open(f"/proc/self/task/{task}/status") as lines:
+            return next(line.split()[1] for line in lines if line.startswith(field + ":"))
+
+    x = np.random.default_rng(1).standard_normal((512, 1000)).astype(np.float32)
+    row = x.reshape(1, -1)
+    before = tasks()
+    with sl.num_threads(1):
+        wanted = sl.softmax(x).tobytes(), sl.softmax(row).tobytes()
+"""
+
+
+def _child(code: str) -> str:
+    # The BLAS that NumPy loads has threads of its own otherwise.
+    environment = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    environment["OPENBLAS_NUM_THREADS"] = "1"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(PRELUDE) + textwrap.dedent(code)],
+        env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_threads_start_with_the_first_call_that_wants_them_and_no_more_of_them() -> None:
+    shown = _child("""
+        sl.set_num_threads(4)
+        counts = [len(tasks() - before)]
+        sl.softmax(x[:3])  # too little work
+        counts.append(len(tasks() - before))
+        for n in (3, 2, 1, 5):
+            sl.set_num_threads(n)
+            sl.softmax(x)
+            counts.append(len(tasks() - before))
+        print(counts)
+    """)
+    assert shown == "[0, 0, 2, 2, 2, 4]\n"
+
+
+def test_threads_take_no_signals() -> None:
+    """A signal that Python's main thread is to see must not end up in one of them."""
+    shown = _child("""
+        import signal
+        sl.set_num_threads(3)
+        sl.softmax(x)
+        workers = tasks() - before
+        blocked = [int(status(t, "SigBlk"), 16) for t in workers]
+        # All but SIGKILL, SIGSTOP and the two that glibc keeps to itself (32, 33).
+        named = [s for s in range(1, 32) if s not in (signal.SIGKILL, signal.SIGSTOP)]
+        print(len(workers), all(b >> (s - 1) & 1 for b in blocked for s in named))
+        print(int(status(os.getpid(), "SigBlk"), 16))
+    """)
+    assert shown == "2 True\n0\n"
+
+
+def test_threads_stay_on_the_processors_of_the_caller() -> None:
+    shown = _child("""
+        own = {min(os.sched_getaffinity(0))}
+        os.sched_setaffinity(0, own)
+        sl.set_num_threads(3)
+        sl.softmax(x)
+        print([os.sched_getaffinity(t) == own for t in tasks() - before])
+    """)
+    assert shown == "[True, True]\n"
+
+
+def test_a_thread_without_a_processor_is_not_waited_for() -> None:
+    """All on one processor: whoever waits for the others' end waits for whole slices of time."""
+    shown = _child("""
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        out = np.empty_like(x)
+        def median(threads):
+            sl.set_num_threads(threads)
+            times = []
+            for _ in range(150):
+                start = time.perf_counter()
+                sl.softmax(x, out=out)
+                times.append(time.perf_counter() - start)
+            return statistics.median(times)
+        median(2)
+        alone = min(median(1) for _ in range(3))
+        together = min(median(2) for _ in range(3))
+        print(together < 5 * alone or (alone, together))
+    """)
+    assert shown == "True\n"
+
+
+def test_fewer_threads_than_wanted_give_the_same_bits() -> None:
+    """Where the system has no memory for their stacks."""
+    shown = _child("""
+        sl.set_num_threads(16)
+        out = np.empty_like(x)
+        with open("/proc/self/statm") as sizes:
+            now = int(sizes.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (now + (8 << 20), -1))
+        sl.softmax(x, out=out)
+        few = len(tasks() - before)
+        sl.softmax(row, out=out.reshape(1, -1))
+        resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+        print(out.tobytes() == wanted[1], 0 < few < 15)
+    """)
+    assert shown == "True True\n"
+
+
+def test_the_process_ends_while_threads_compute_and_sleep() -> None:
+    shown = _child("""
+        sl.set_num_threads(2)
+        started = threading.Event()
+        def work():
+            while True:
+                sl.softmax(x)
+                started.set()
+        for _ in range(3):
+            threading.Thread(target=work, daemon=True).start()
+        started.wait(60)
+        print("end")
+    """)
+    assert shown == "end\n"
+
+
+def test_calls_of_many_threads_end_with_the_same_bits() -> None:
+    """One has the pool, the others do their work alone; teams of all sizes follow each other."""
+    shown = _child("""
+        wrong = []
+        def work(seed):
+            rng = np.random.default_rng(seed)
+            for i in range(400):
+                sl.set_num_threads(int(rng.integers(1, 9)))
+                rows = int(rng.integers(1, 64))
+                got = sl.softmax(x[:rows]).tobytes() == wanted[0][:rows * 4000]
+                if i % 20 == 0:
+                    got = got and sl.softmax(row).tobytes() == wanted[1]
+                if not got:
+                    wrong.append((seed, i, rows))
+                if i % 50 == 0:
+                    time.sleep(0.001)  # the pool goes to sleep meanwhile, or is about to
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
+        for t in threads: t.start()
+        for t in threads: t.join()
+        time.sleep(0.1)  # until the system has seen the last of those threads
+        print(wrong, len(tasks() - before) <= 7)
+    """)
+    assert shown == "[] True\n"
