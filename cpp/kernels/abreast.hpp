@@ -195,9 +195,6 @@ template <class T, class Start, class Finish>
 inline void each_abreast(const Call& call, index_t begin, index_t end, void* memory,
                          const Stream* terms, const Stream* written, Start start, Finish finish,
                          Kernel rows_kernel) {
-  // So many that they and their exponentials stay in L1.
-  const index_t fitting = 4096 * 4 / static_cast<index_t>(sizeof(T)) / call.classes * 2;
-  const index_t most = fitting > Vec<T>::lanes ? Vec<T>::lanes : fitting < 4 ? 4 : fitting;
   Abreast<T> rows;
   rows.n = static_cast<int>(call.classes);
   RowCursor cursor(call.space, begin);
@@ -206,7 +203,7 @@ inline void each_abreast(const Call& call, index_t begin, index_t end, void* mem
     RowGroup<T>& group = rows.group;
     group.first = cursor;
     group.straight = cursor.run() >= Vec<T>::lanes;
-    for (group.count = 0; group.count < most && cursor.row() < end; ++group.count) {
+    for (group.count = 0; group.count < Vec<T>::lanes && cursor.row() < end; ++group.count) {
       rows.x[group.count] = reinterpret_cast<const T*>(cursor.locate(call.logits));
       rows.e[group.count] =
           terms != nullptr ? reinterpret_cast<T*>(cursor.locate(*terms)) : nullptr;
