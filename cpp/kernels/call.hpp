@@ -138,18 +138,29 @@ struct Call {
   bool in_place = false;
 };
 
-// Of the Hessian: p, what its rounding lost, and the diagonal, each with room for a vector beyond.
-inline std::size_t moments_bytes(std::size_t classes, std::size_t item) {
-  return 3 * (classes + 16) * item;
+inline constexpr std::size_t whole_lines(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
+inline std::size_t item_size(Dtype dtype) { return dtype == Dtype::float32 ? 4 : 8; }
+
+// Rows are read, summed and written so many elements at a time, and no more of a row passes through
+// scratch at once.
+inline constexpr int block_size = 1024;
+inline constexpr index_t scratch_block(index_t classes) {
+  return classes < block_size ? (classes + 15) / 16 * 16 : block_size;
+}
+
+// Of the Hessian: p, what its rounding lost, and the diagonal, each with room for a vector beyond and
+// for its begin to lie within a line of memory as the matrix does.
+inline constexpr index_t moments_length(index_t classes) { return (classes + 15) / 16 * 16 + 32; }
+inline index_t all_moments_length(const Call& call) {
+  return call.operation == Operation::cross_entropy_hessian ? 3 * moments_length(call.classes) : 0;
 }
 
 // Scratch of one thread for rows one by one: three blocks, the blocks' exponents, and what the Hessian
 // is made from.
 inline std::size_t row_scratch_bytes(const Call& call) {
-  const std::size_t classes = static_cast<std::size_t>(call.classes);
-  const std::size_t blocks = (3 * 1024 + classes / 1024 + 1) * sizeof(double);
-  const bool matrix = call.operation == Operation::cross_entropy_hessian;
-  return (blocks + (matrix ? moments_bytes(classes, sizeof(double)) : 0) + 63) / 64 * 64;
+  const index_t elements =
+      3 * scratch_block(call.classes) + all_moments_length(call) + call.classes / block_size + 1;
+  return whole_lines(static_cast<std::size_t>(elements) * item_size(call.dtype));
 }
 
 // Fewer rows than this are done one by one, and rows of more classes than this do not pass through
@@ -169,13 +180,13 @@ inline constexpr int most_across = 16;
 inline constexpr int most_batch = 4;
 inline int group_batch(const Call& call) { return call.classes <= 32 ? most_batch : 1; }
 
-// Of a group's Hessians: a panel and a buffer of matrices, or rows of what they are made from.
+// Of a group's Hessians that are made across lanes: a panel and a buffer of matrices.
 inline std::size_t matrix_bytes(const Call& call) {
-  if (call.operation != Operation::cross_entropy_hessian || panel_bytes(call) == 0) return 0;
+  if (call.operation != Operation::cross_entropy_hessian || panel_bytes(call) == 0 ||
+      call.classes > most_across)
+    return 0;
   const auto n = static_cast<std::size_t>(call.classes);
-  const std::size_t rows = moments_bytes(n, 64);
-  const std::size_t panels = call.classes <= most_across ? 2 * ((n * n + 15) / 16 * 16 * 64) : 0;
-  return rows > panels ? rows : panels;
+  return 2 * ((n * n + 15) / 16 * 16 * 64);
 }
 
 // Scratch of one thread: the above, a buffer of rows, and two panels for each group of a batch.

@@ -19,20 +19,27 @@ struct Entry {
   using V = Vec<T>;
   Factor<T> c;
   SOFTLANE_INLINE V operator()(V pj, V qj, V pk, V qk) const {
-    const V zero(T(0)), product = pj * pk;
-    const V lost = fma(pj, pk, zero - product) + (pj * qk + qj * pk);
-    return zero - fma(c.hi, product, fma(c.hi, lost, c.lo * product));
+    const V product = pj * pk, lost = fms(pj, pk, product) + (pj * qk + qj * pk);
+    return V(T(0)) - fma(c.hi, product, fma(c.hi, lost, c.lo * product));
   }
 };
-// The same bits where c = 1, as mostly: half as many multiplications.
+// The same bits where c = 1, as mostly: 4 products and 4 sums, which are the two cycles of a vector. The
+// sum of the parts is negated last, for -0 where p underflows would not be what c gives.
 template <class T>
 struct UnitEntry {
   using V = Vec<T>;
   SOFTLANE_INLINE V operator()(V pj, V qj, V pk, V qk) const {
-    const V minus = V(T(0)) - pj * pk;
-    return minus - (fma(pj, pk, minus) + (pj * qk + qj * pk));
+    const V product = pj * pk, lost = fms(pj, pk, product) + (pj * qk + qj * pk);
+    return V(T(0)) - (product + lost);
   }
 };
+// Of all those vectors' lanes?
+template <class T>
+inline bool is_unit(const Factor<T>& c, unsigned rows) {
+  const unsigned unit = static_cast<unsigned>(equal(c.hi, Vec<T>(T(1)))) &
+                        static_cast<unsigned>(equal(c.lo, Vec<T>(T(0))));
+  return (~unit & rows) == 0;
+}
 
 template <class T>
 struct LaneNumbers {
@@ -47,15 +54,39 @@ inline constexpr LaneNumbers<T> lane_numbers{};
 // A row's p, q and d: n elements each. Where n fills a vector p and q go on with their first.
 template <class T>
 struct Moments {
-  const T *p, *q, *d;
+  T *p, *q, *d;
   index_t n;
 
-  static constexpr index_t padded(index_t classes) { return classes + Vec<T>::lanes; }
+  // For the matrix at `to`: where n is a whole number of vectors, p is loaded as the matrix is stored,
+  // by aligned ones.
+  Moments(const Scratch<T>& scratch, index_t classes, const char* to) : n(classes) {
+    const auto line = [](const void* at) {
+      return static_cast<index_t>(reinterpret_cast<std::uintptr_t>(at) % 64 / sizeof(T));
+    };
+    constexpr index_t size = 64 / static_cast<index_t>(sizeof(T));
+    const index_t length = moments_length(classes);
+    p = scratch.moments + (line(to) - line(scratch.moments) + size) % size;
+    q = p + length;
+    d = q + length;
+  }
+  // n' of them from k0 on, from exponentials that move(e) takes to the row's base.
+  template <class Move>
+  SOFTLANE_INLINE void make(const Variance<T>& variance, const T* e, index_t k0, int count,
+                            Move move) const {
+    each_vector<T>(count, [&](int k, auto part) __attribute__((always_inline)) {
+      Vec<T> lost;
+      const Vec<T> v = variance.probability(move(part.load(e + k)), lost);
+      part.store(v, p + k0 + k);
+      part.store(lost, q + k0 + k);
+      part.store(variance.of(v), d + k0 + k);
+    });
+  }
+  void go_on() const {
+    if (n < Vec<T>::lanes) return;
+    Vec<T>::load(p).store(p + n);
+    Vec<T>::load(q).store(q + n);
+  }
 };
-template <class T>
-inline void repeat_begin(T* row, index_t n) {
-  if (n >= Vec<T>::lanes) Vec<T>::load(row).store(row + n);
-}
 
 // How a run is stored. Unaligned stores and aligned loads are 15 to 20% faster where the caches hold all,
 // and up to twice as slow where they do not; so it is the stores that are aligned. Beyond the caches a store that
@@ -71,8 +102,9 @@ SOFTLANE_INLINE void write_run(const E& entry, const Moments<T>& m, T* to) {
   const T *const p = m.p, *const q = m.q, *const d = m.d;
   const index_t n = m.n;
   const V width(static_cast<T>(W)), length(static_cast<T>(n)), one(T(1));
+  const V numbers = V::load(lane_numbers<T>.of);
   T* line = to;
-  V j(T(0)), pj(p[0]), qj(q[0]), dj(d[0]), k(V::load(lane_numbers<T>.of));
+  V j(T(0)), pj(p[0]), qj(q[0]), dj(d[0]), k(numbers);  // j, dj and k: of a streamed diagonal alone
   // The entries from `at` on, whose classes are `classes`.
   const auto entries = [&](index_t at, V classes) __attribute__((always_inline)) {
     const V h = entry(pj, qj, V::load_once(p + at), V::load_once(q + at));
@@ -100,7 +132,7 @@ SOFTLANE_INLINE void write_run(const E& entry, const Moments<T>& m, T* to) {
     const V next_j = j + one, next_p(p[number + 1]), next_q(q[number + 1]), next_d(d[number + 1]);
     V next_k = k - length;
     if (at < n) {
-      const auto here = greater(length, k);
+      const auto here = greater(V(static_cast<T>(n - at)), numbers);
       j = select(here, j, next_j);
       pj = select(here, pj, next_p);
       qj = select(here, qj, next_q);
@@ -170,10 +202,8 @@ class Matrices {
   }
 
   SOFTLANE_INLINE void write(const Factor<T>& c, const Moments<T>& m, char* to, T* block) const {
-    const V one(T(1)), zero(T(0));
-    const bool unit = (static_cast<unsigned>(equal(c.hi, one)) & 1) != 0 &&
-                      (static_cast<unsigned>(equal(c.lo, zero)) & 1) != 0;
-    unit ? write_entries(UnitEntry<T>{}, m, to, block) : write_entries(Entry<T>{c}, m, to, block);
+    is_unit(c, 1) ? write_entries(UnitEntry<T>{}, m, to, block)
+                  : write_entries(Entry<T>{c}, m, to, block);
   }
   void fill(T v, char* to) const {
     Row<T> line{to, out_.class_stride, out_.format};
