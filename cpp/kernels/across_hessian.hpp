@@ -27,8 +27,9 @@ inline void small_matrices(const Call& call, index_t begin, index_t end, void* m
   const int n = static_cast<int>(call.classes), size = n * n;
   const Carrier<T> out(call, flat, size);
   const int last = call.space.ndim - 1;
-  const bool packed = last >= 0 && flat.format.element == element_of<T>() &&
-                      flat.row_stride[last] == size * static_cast<index_t>(sizeof(T));
+  const bool expects = last >= 0 && output_bytes(call, sizeof(T)) > expect_from &&
+                       flat.format.element == element_of<T>() &&
+                       flat.row_stride[last] == size * static_cast<index_t>(sizeof(T));
   T* const panel = moments_of<T>(call, memory);
   T* const buffer = panel + panel_classes(size, 16) * V::lanes;
   const auto write = [&](const GroupSlot<T>& slot, const Columns<T>& h, const auto& numbers,
@@ -50,9 +51,8 @@ inline void small_matrices(const Call& call, index_t begin, index_t end, void* m
   const auto finish = [&](const GroupSlot<T>& slot) {
     const GroupSummary<T>& s = slot.summary;
     const auto numbers = labelled.numbers(slot);
-    // Asked for before they are made: the matrices of a group are many lines, which come one by one.
     const Row<T> matrices{slot.group.first.locate(flat), static_cast<index_t>(sizeof(T))};
-    if (packed && slot.group.straight) matrices.expect(0, index_t{V::lanes} * size);
+    if (expects && slot.group.straight) matrices.expect(0, index_t{V::lanes} * size);
     const Variance<T, P> variance(s.sum, numbers.curvature);
     const Columns<T> h = out.open(slot.group, panel);
     if (is_unit(variance.between, slot.rows())) {
