@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <iterator>
 #include <limits>
 #include <stdexcept>
 
@@ -49,11 +50,15 @@ void choose_isa(handle name) {
   }
 }
 
+Dtype dtype_of(const std::string& name, const char* function) {
+  if (name == "float32") return Dtype::float32;
+  if (name == "float64") return Dtype::float64;
+  fail(PyExc_ValueError, function, "dtype must be 'float32' or 'float64', got '" + name + "'");
+}
+
 // The bound a kernel promises, for the tests.
 double bound(const std::string& name, const std::string& dtype) {
-  const bool narrow = dtype == "float32";
-  if (!narrow && dtype != "float64")
-    fail(PyExc_ValueError, "max_ulp", "dtype must be 'float32' or 'float64', got '" + dtype + "'");
+  const bool narrow = dtype_of(dtype, "max_ulp") == Dtype::float32;
   std::string names;
   for (const Bound& row : max_ulp) {
     if (name == row.name) return narrow ? row.float32 : row.float64;
@@ -155,13 +160,40 @@ double least_ns(Probe probe) {
 }
 
 double exp_ns(const std::string& dtype) {
-  const bool narrow = dtype == "float32";
-  if (!narrow && dtype != "float64")
-    fail(PyExc_ValueError, "exp_ns", "dtype must be 'float32' or 'float64', got '" + dtype + "'");
+  const Dtype kind = dtype_of(dtype, "exp_ns");
   const py::gil_scoped_release release;
-  const Probes& probes =
-      active_table().probes[static_cast<int>(narrow ? Dtype::float32 : Dtype::float64)];
-  return narrow ? least_ns<float>(probes.exp_block) : least_ns<double>(probes.exp_block);
+  const Probe exp_block = active_table().probes[static_cast<int>(kind)].exp_block;
+  return kind == Dtype::float32 ? least_ns<float>(exp_block) : least_ns<double>(exp_block);
+}
+
+// In the order of Operation.
+constexpr const char* operations[] = {"softmax",
+                                      "log_softmax",
+                                      "logsumexp",
+                                      "entropy",
+                                      "signed_sum",
+                                      "cross_entropy",
+                                      "cross_entropy_grad",
+                                      "cross_entropy_value_and_grad",
+                                      "cross_entropy_grad_and_hess_diag",
+                                      "cross_entropy_hessian",
+                                      "cross_entropy_hessian_diag",
+                                      "cross_entropy_hvp",
+                                      "cross_entropy_hessian_solve"};
+static_assert(std::size(operations) == static_cast<std::size_t>(Operation::count));
+
+// What run() gives each thread of a call, by operation: for the tests.
+py::dict scratch(const std::string& dtype, index_t rows, index_t classes) {
+  Call call;
+  call.dtype = dtype_of(dtype, "scratch_bytes");
+  call.classes = classes;
+  call.space.rows = rows;
+  py::dict bytes;
+  for (std::size_t i = 0; i < std::size(operations); ++i) {
+    call.operation = static_cast<Operation>(i);
+    bytes[operations[i]] = scratch_bytes(call);
+  }
+  return bytes;
 }
 
 }  // namespace
@@ -184,6 +216,7 @@ void register_config(py::module_& module) {
   module.def("build", &build);
   module.def("max_ulp", &bound);
   module.def("exp_ns", &exp_ns);
+  module.def("scratch_bytes", &scratch);
   module.attr("version") = SOFTLANE_VERSION;
 }
 

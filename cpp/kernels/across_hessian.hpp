@@ -2,7 +2,7 @@
 // the matrices from them row by row.
 #pragma once
 
-#include "kernels/across_losses.hpp"
+#include "kernels/abreast.hpp"
 
 namespace softlane {
 namespace SOFTLANE_ISA {
@@ -26,24 +26,39 @@ inline void small_matrices(const Call& call, index_t begin, index_t end, void* m
   const LabelledGroups<T> labelled(call);
   const int n = static_cast<int>(call.classes), size = n * n;
   const Carrier<T> out(call, flat, size);
+  const int last = call.space.ndim - 1;
+  const bool expects = last >= 0 && output_bytes(call, sizeof(T)) > expect_from &&
+                       flat.format.element == element_of<T>() &&
+                       flat.row_stride[last] == size * static_cast<index_t>(sizeof(T));
   T* const panel = moments_of<T>(call, memory);
   T* const buffer = panel + panel_classes(size, 16) * V::lanes;
+  const auto write = [&](const GroupSlot<T>& slot, const Columns<T>& h, const auto& numbers,
+                         const Variance<T, P>& variance, const auto entry) {
+    const int count = n;  // a copy, which no store reaches
+    const V where = slot.summary.where, at_top = labelled.top_curvature(slot, numbers);
+    V p[most], q[most];
+    for (int k = 0; k < count; ++k) p[k] = variance.probability(slot.e.load(k), q[k]);
+    for (int j = 0; j < count; ++j) {
+      const V pj = p[j], qj = q[j];
+      for (int k = 0; k < j; ++k) {
+        const V v = entry(pj, qj, p[k], q[k]);
+        h.store(j * count + k, v);
+        h.store(k * count + j, v);
+      }
+      h.store(j * count + j, select(equal(where, V(ranks<T>.of[j])), at_top, variance.of(pj)));
+    }
+  };
   const auto finish = [&](const GroupSlot<T>& slot) {
     const GroupSummary<T>& s = slot.summary;
     const auto numbers = labelled.numbers(slot);
+    const Row<T> matrices{slot.group.first.locate(flat), static_cast<index_t>(sizeof(T))};
+    if (expects && slot.group.straight) matrices.expect(0, index_t{V::lanes} * size);
     const Variance<T, P> variance(s.sum, numbers.curvature);
-    const Entry<T> entry{variance.between};
-    const V at_top = labelled.top_curvature(slot, numbers);
-    V p[most], q[most];
-    for (int k = 0; k < n; ++k) p[k] = variance.probability(slot.e.load(k), q[k]);
     const Columns<T> h = out.open(slot.group, panel);
-    for (int j = 0; j < n; ++j) {
-      for (int k = 0; k < j; ++k) {
-        const V v = entry(p[j], q[j], p[k], q[k]);
-        h.store(j * n + k, v);
-        h.store(k * n + j, v);
-      }
-      h.store(j * n + j, select(equal(s.where, V(ranks<T>.of[j])), at_top, variance.of(p[j])));
+    if (is_unit(variance.between, slot.rows())) {
+      write(slot, h, numbers, variance, UnitEntry<T>{});
+    } else {
+      write(slot, h, numbers, variance, Entry<T>{variance.between});
     }
     blank_rows(h, size, s.bad, quiet_nan<T>());
     blank_rows(h, size, numbers.left_out & slot.rows(), T(0));
@@ -68,45 +83,29 @@ void cross_entropy_hessian(const Call& call, index_t begin, index_t end, void* m
   const LabelledGroups<T> labelled(call);
   const Matrices<T> out(call);
   const int n = static_cast<int>(call.classes);
-  const index_t step = Moments<T>::padded(n), area = step * W;
-  T* const buffer = group_buffer<T>(call, memory);
-  T* const p_rows = moments_of<T>(call, memory);
-  T *const q_rows = p_rows + area, *const d_rows = q_rows + area;
-  const Scratch<T> scratch(memory, call.classes);
+  T* const rows = group_buffer<T>(call, memory);
+  const Scratch<T> scratch(call, memory);
   const auto finish = [&](const GroupSlot<T>& slot) {
     const GroupSummary<T>& s = slot.summary;
     const auto numbers = labelled.numbers(slot);
     const Variance<T, P> variance(s.sum, numbers.curvature);
-    const V at_top = labelled.top_curvature(slot, numbers);
-    const Columns<T> q = in_panel(slot.second), d = in_panel(buffer);
-    for (int k = 0; k < n; ++k) {
-      V lost;
-      const V p = variance.probability(slot.e.load(k), lost);
-      slot.e.store(k, p);
-      q.store(k, lost);
-      d.store(k, select(equal(s.where, V(ranks<T>.of[k])), at_top, variance.of(p)));
-    }
-    write_panel(slot.first, n, p_rows, step);
-    write_panel(slot.second, n, q_rows, step);
-    write_panel(buffer, n, d_rows, step);
-    alignas(64) T high[W], low[W];
-    variance.between.hi.store(high);
-    variance.between.lo.store(low);
+    const VarianceByRow<T> variances(variance);
+    const FactorByRow<T> between(variance.between);
+    const ByRow<T> at_top(labelled.top_curvature(slot, numbers)), where(s.where);
+    write_panel(slot.first, n, rows, n);
     RowCursor cursor(slot.group.first);
     for (int r = 0; r < slot.group.count; ++r, cursor.advance()) {
       char* const to = cursor.locate(call.out[0]);
-      T *const p = p_rows + r * step, *const lost = q_rows + r * step;
-      repeat_begin(p, n);
-      repeat_begin(lost, n);
       if ((numbers.left_out >> r & 1) != 0) {
         out.fill(T(0), to);
       } else if ((s.bad >> r & 1) != 0) {
         out.fill(quiet_nan<T>(), to);
       } else {
-        Factor<T> c;
-        c.hi = V(high[r]);
-        c.lo = V(low[r]);
-        out.write(c, {p, lost, d_rows + r * step, n}, to, scratch.terms);
+        const Moments<T> m(scratch, n, to);
+        m.make(variances[r], rows + r * n, 0, n, [](V e) { return e; });
+        m.go_on();
+        m.d[class_of_rank(where.of[r])] = at_top.of[r];
+        out.write(between[r], m, to, scratch.terms);
       }
     }
   };

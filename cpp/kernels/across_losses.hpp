@@ -235,8 +235,7 @@ inline Vec<T> at_maximum(const Columns<T>& v, int n, Vec<T> where) {
   alignas(64) T rank[Vec<T>::lanes], a[Vec<T>::lanes];
   where.store(rank);
   for (int r = 0; r < Vec<T>::lanes; ++r) {
-    const int place = -static_cast<int>(rank[r]);
-    a[r] = v.at(place / 64 + place % 64 * 16)[r];
+    a[r] = v.at(class_of_rank(rank[r]))[r];
   }
   return Vec<T>::load(a);
 }

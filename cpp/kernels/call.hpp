@@ -160,11 +160,21 @@ struct Call {
   Part part;  // of every row of the range that a kernel is given
 };
 
-// Elements of a block (kernels/block.hpp), and what a cut row keeps of each (kernels/parts.hpp).
-inline constexpr index_t cut_block = 1024, cut_block_bytes = 88;
+inline constexpr std::size_t whole_lines(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
+inline std::size_t item_size(Dtype dtype) { return dtype == Dtype::float32 ? 4 : 8; }
+
+// Rows are read, summed and written so many elements at a time, and no more of a row passes through
+// scratch at once.
+inline constexpr int block_size = 1024;
+inline constexpr index_t scratch_block(index_t classes) {
+  return classes < block_size ? (classes + 15) / 16 * 16 : block_size;
+}
+
+// What a cut row keeps of each block (kernels/parts.hpp).
+inline constexpr index_t cut_block_bytes = 88;
 
 inline std::size_t cut_row_bytes(const Call& call) {
-  return static_cast<std::size_t>((call.classes + cut_block - 1) / cut_block * cut_block_bytes);
+  return static_cast<std::size_t>((call.classes + block_size - 1) / block_size * cut_block_bytes);
 }
 
 // Has the operation steps for parts of a row? A sum over the classes that the summary does not hold (of a
@@ -181,18 +191,19 @@ inline bool divisible(const Call& call) {
   }
 }
 
-// Of the Hessian: p, what its rounding lost, and the diagonal, each with room for a vector beyond.
-inline std::size_t moments_bytes(std::size_t classes, std::size_t item) {
-  return 3 * (classes + 16) * item;
+// Of the Hessian: p, what its rounding lost, and the diagonal, each with room for a vector beyond and
+// for its begin to lie within a line of memory as the matrix does.
+inline constexpr index_t moments_length(index_t classes) { return (classes + 15) / 16 * 16 + 32; }
+inline index_t all_moments_length(const Call& call) {
+  return call.operation == Operation::cross_entropy_hessian ? 3 * moments_length(call.classes) : 0;
 }
 
 // Scratch of one thread for rows one by one: three blocks, the blocks' exponents, and what the Hessian
 // is made from.
 inline std::size_t row_scratch_bytes(const Call& call) {
-  const std::size_t classes = static_cast<std::size_t>(call.classes);
-  const std::size_t blocks = (3 * 1024 + classes / 1024 + 1) * sizeof(double);
-  const bool matrix = call.operation == Operation::cross_entropy_hessian;
-  return (blocks + (matrix ? moments_bytes(classes, sizeof(double)) : 0) + 63) / 64 * 64;
+  const index_t elements =
+      3 * scratch_block(call.classes) + all_moments_length(call) + call.classes / block_size + 1;
+  return whole_lines(static_cast<std::size_t>(elements) * item_size(call.dtype));
 }
 
 // Fewer rows than this are done one by one, and rows of more classes than this do not pass through
@@ -212,13 +223,13 @@ inline constexpr int most_across = 16;
 inline constexpr int most_batch = 4;
 inline int group_batch(const Call& call) { return call.classes <= 32 ? most_batch : 1; }
 
-// Of a group's Hessians: a panel and a buffer of matrices, or rows of what they are made from.
+// Of a group's Hessians that are made across lanes: a panel and a buffer of matrices.
 inline std::size_t matrix_bytes(const Call& call) {
-  if (call.operation != Operation::cross_entropy_hessian || panel_bytes(call) == 0) return 0;
+  if (call.operation != Operation::cross_entropy_hessian || panel_bytes(call) == 0 ||
+      call.classes > most_across)
+    return 0;
   const auto n = static_cast<std::size_t>(call.classes);
-  const std::size_t rows = moments_bytes(n, 64);
-  const std::size_t panels = call.classes <= most_across ? 2 * ((n * n + 15) / 16 * 16 * 64) : 0;
-  return rows > panels ? rows : panels;
+  return 2 * ((n * n + 15) / 16 * 16 * 64);
 }
 
 // Scratch of one thread: the above, a buffer of rows, and two panels for each group of a batch.

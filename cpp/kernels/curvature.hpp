@@ -17,36 +17,24 @@ inline double block_factor(index_t classes, const RowSummary<T>& s, const Scratc
 template <class T>
 void cross_entropy_hessian_rows(const Call& call, index_t begin, index_t end,
                                 void* memory) noexcept {
-  using V = Vec<T>;
-  const Scratch<T> scratch(memory, call.classes);
+  const Scratch<T> scratch(call, memory);
   CrossEntropyRow<T> row(call, scratch, Terms::scratch);
   const Matrices<T> out(call);
-  const index_t classes = call.classes, padded = Moments<T>::padded(classes);
-  T *const probability = scratch.row, *const low = probability + padded, *diagonal = low + padded;
-  const Row<T> p{reinterpret_cast<char*>(probability), static_cast<index_t>(sizeof(T))};
-  const Row<T> d{reinterpret_cast<char*>(diagonal), static_cast<index_t>(sizeof(T))};
   each_row(call, begin, end, [&](const RowCursor& cursor) {
     char* const to = cursor.locate(call.out[0]);
+    const Moments<T> m(scratch, call.classes, to);
+    const Row<T> p{reinterpret_cast<char*>(m.p), static_cast<index_t>(sizeof(T))};
+    const Row<T> d{reinterpret_cast<char*>(m.d), static_cast<index_t>(sizeof(T))};
     if (!row.read(cursor, p)) return out.fill(row.whole_row(), to);
     const RowSummary<T>& s = row.summary();
     const Wide<T> sum = s.sum();
     Normalizer<T> unscaled(sum, Wide<T>{1.0});
     const Variance<T> variance(sum, row.curvature());
-    const Row<T> x = cursor.of<T>(call.logits);
-    each_block(row.summarizer(), x, p, s, scratch, unscaled,
-               [&](index_t k0, int n, T* e, auto move) {
-                 each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
-                   V lost;
-                   const V v = variance.probability(move(part.load(e + k)), lost);
-                   part.store(v, e + k);
-                   part.store(lost, low + k0 + k);
-                   part.store(variance.of(v), diagonal + k0 + k);
-                 });
-               });
-    repeat_begin(probability, classes);
-    repeat_begin(low, classes);
+    each_block(row.summarizer(), cursor.of<T>(call.logits), p, s, scratch, unscaled,
+               [&](index_t k0, int n, const T* e, auto move) { m.make(variance, e, k0, n, move); });
+    m.go_on();
     row.mend_diagonal(d, sum);
-    out.write(variance.between, {probability, low, diagonal, classes}, to, scratch.terms);
+    out.write(variance.between, m, to, scratch.terms);
   });
   out.settle();
 }
@@ -60,7 +48,7 @@ void cross_entropy_hvp_rows(const Call& call, index_t begin, index_t end, void* 
   // large, and their w as much smaller.
   constexpr int boost = sizeof(T) == 4 ? 24 : 54;
   const V small(static_cast<T>(sizeof(T) == 4 ? 0x1p-70 : 0x1p-900));
-  const Scratch<T> scratch(memory, call.classes);
+  const Scratch<T> scratch(call, memory);
   CrossEntropyRow<T> row(call, scratch, Terms::output);
   each_row(call, begin, end, [&](const RowCursor& cursor) {
     const Row<T> out = cursor.of<T>(call.out[0]), vector = cursor.of<T>(call.vector);
@@ -115,7 +103,7 @@ void cross_entropy_hessian_solve(const Call& call, index_t begin, index_t end,
                                  void* memory) noexcept {
   using D = Vec<double>;
   constexpr int registers = Lanes<T>::registers;
-  const Scratch<T> scratch(memory, call.classes);
+  const Scratch<T> scratch(call, memory);
   CrossEntropyRow<T> row(call, scratch, Terms::output);
   each_row(call, begin, end, [&](const RowCursor& cursor) {
     const Row<T> out = cursor.of<T>(call.out[0]), rhs = cursor.of<T>(call.vector);

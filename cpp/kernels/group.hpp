@@ -21,6 +21,11 @@ struct Ranks {
 };
 template <class T>
 inline constexpr Ranks<T> ranks{};
+template <class T>
+inline int class_of_rank(T rank) {
+  const int place = -static_cast<int>(rank);
+  return place / 64 + place % 64 * 16;
+}
 
 // What the lanes of a canonical sum are added as, once their quads are.
 inline Pack<float> lane_term(const Partial<float>& p) { return widened(p.hi) + widened(p.lo); }

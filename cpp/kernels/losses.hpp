@@ -169,7 +169,7 @@ template <class T>
 inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, void* memory,
                                 const Results& to) {
   using V = Vec<T>;
-  const Scratch<T> scratch(memory, call.classes);
+  const Scratch<T> scratch(call, memory);
   const Stream* terms = to.gradient != nullptr ? to.gradient : to.diagonal;
   CrossEntropyRow<T> row(call, scratch, terms != nullptr ? Terms::output : Terms::scratch);
   const auto locate = [](const RowCursor& cursor, const Stream* s) {

@@ -122,7 +122,7 @@ inline void spoil(const Row<T>& out, const Row<T>& x, const Summarizer<Gap::skip
 
 template <class T>
 void softmax_rows(const Call& call, index_t begin, index_t end, void* memory) noexcept {
-  const Scratch<T> scratch(memory, call.classes);
+  const Scratch<T> scratch(call, memory);
   Summarizer<Gap::skip, T> summarize(call, scratch, Terms::output);
   const auto finish = [&](const RowCursor&, const Row<T>& x, const Row<T>& p,
                           const RowSummary<T>& s) {
@@ -157,7 +157,7 @@ inline T difference_share(T max) {
 template <class T>
 void log_softmax_rows(const Call& call, index_t begin, index_t end, void* memory) noexcept {
   using V = Vec<T>;
-  const Scratch<T> scratch(memory, call.classes);
+  const Scratch<T> scratch(call, memory);
   Summarizer<Gap::skip, T> summarize(call, scratch, Terms::scratch);
   const auto finish = [&](const RowCursor& cursor, const Row<T>& x, const Row<T>&,
                           const RowSummary<T>& s) {
@@ -206,7 +206,7 @@ SOFTLANE_INLINE auto cancels(D max, const W& tail, const W& sum, D result, D tem
 
 template <class T>
 void logsumexp_rows(const Call& call, index_t begin, index_t end, void* memory) noexcept {
-  const Scratch<T> scratch(memory, call.classes);
+  const Scratch<T> scratch(call, memory);
   Summarizer<Gap::skip, T> summarize(call, scratch, Terms::scratch);
   const double sign = call.negate ? -1 : 1;
   const auto at_temperature = [&](const RowSummary<T>& s, const Wide<double>& l) {
@@ -245,7 +245,7 @@ inline Wide<double> entropy_unit(const Call& call) {
 // log S - (sum of p_k log e_k) with both taken from the maximum: two terms of one sign.
 template <class T>
 void entropy_rows(const Call& call, index_t begin, index_t end, void* memory) noexcept {
-  const Scratch<T> scratch(memory, call.classes);
+  const Scratch<T> scratch(call, memory);
   Summarizer<Gap::sum, T> summarize(call, scratch, Terms::scratch);
   const Wide<double> unit = entropy_unit(call);
   const auto finish = [&](const RowCursor& cursor, const Row<T>& x, const Row<T>&,

@@ -19,20 +19,27 @@ struct Entry {
   using V = Vec<T>;
   Factor<T> c;
   SOFTLANE_INLINE V operator()(V pj, V qj, V pk, V qk) const {
-    const V zero(T(0)), product = pj * pk;
-    const V lost = fma(pj, pk, zero - product) + (pj * qk + qj * pk);
-    return zero - fma(c.hi, product, fma(c.hi, lost, c.lo * product));
+    const V product = pj * pk, lost = fms(pj, pk, product) + (pj * qk + qj * pk);
+    return V(T(0)) - fma(c.hi, product, fma(c.hi, lost, c.lo * product));
   }
 };
-// The same bits where c = 1, as mostly: half as many multiplications.
+// The same bits where c = 1, as mostly: 4 products and 4 sums, which are the two cycles of a vector. The
+// sum of the parts is negated last, for -0 where p underflows would not be what c gives.
 template <class T>
 struct UnitEntry {
   using V = Vec<T>;
   SOFTLANE_INLINE V operator()(V pj, V qj, V pk, V qk) const {
-    const V minus = V(T(0)) - pj * pk;
-    return minus - (fma(pj, pk, minus) + (pj * qk + qj * pk));
+    const V product = pj * pk, lost = fms(pj, pk, product) + (pj * qk + qj * pk);
+    return V(T(0)) - (product + lost);
   }
 };
+// Of all those vectors' lanes?
+template <class T>
+inline bool is_unit(const Factor<T>& c, unsigned rows) {
+  const unsigned unit = static_cast<unsigned>(equal(c.hi, Vec<T>(T(1)))) &
+                        static_cast<unsigned>(equal(c.lo, Vec<T>(T(0))));
+  return (~unit & rows) == 0;
+}
 
 template <class T>
 struct LaneNumbers {
@@ -47,15 +54,39 @@ inline constexpr LaneNumbers<T> lane_numbers{};
 // A row's p, q and d: n elements each. Where n fills a vector p and q go on with their first.
 template <class T>
 struct Moments {
-  const T *p, *q, *d;
+  T *p, *q, *d;
   index_t n;
 
-  static constexpr index_t padded(index_t classes) { return classes + Vec<T>::lanes; }
+  // For the matrix at `to`: where n is a whole number of vectors, p is loaded as the matrix is stored,
+  // by aligned ones.
+  Moments(const Scratch<T>& scratch, index_t classes, const char* to) : n(classes) {
+    const auto line = [](const void* at) {
+      return static_cast<index_t>(reinterpret_cast<std::uintptr_t>(at) % 64 / sizeof(T));
+    };
+    constexpr index_t size = 64 / static_cast<index_t>(sizeof(T));
+    const index_t length = moments_length(classes);
+    p = scratch.moments + (line(to) - line(scratch.moments) + size) % size;
+    q = p + length;
+    d = q + length;
+  }
+  // n' of them from k0 on, from exponentials that move(e) takes to the row's base.
+  template <class Move>
+  SOFTLANE_INLINE void make(const Variance<T>& variance, const T* e, index_t k0, int count,
+                            Move move) const {
+    each_vector<T>(count, [&](int k, auto part) __attribute__((always_inline)) {
+      Vec<T> lost;
+      const Vec<T> v = variance.probability(move(part.load(e + k)), lost);
+      part.store(v, p + k0 + k);
+      part.store(lost, q + k0 + k);
+      part.store(variance.of(v), d + k0 + k);
+    });
+  }
+  void go_on() const {
+    if (n < Vec<T>::lanes) return;
+    Vec<T>::load(p).store(p + n);
+    Vec<T>::load(q).store(q + n);
+  }
 };
-template <class T>
-inline void repeat_begin(T* row, index_t n) {
-  if (n >= Vec<T>::lanes) Vec<T>::load(row).store(row + n);
-}
 
 // How a run is stored. Unaligned stores and aligned loads are 15 to 20% faster where the caches hold all,
 // and up to twice as slow where they do not; so it is the stores that are aligned. Beyond the caches a store that
@@ -63,62 +94,104 @@ inline void repeat_begin(T* row, index_t n) {
 // stored to that line, and so the diagonal has to come with it.
 enum class Stores : std::uint8_t { cached, streamed };
 
-// n >= lanes
-template <Stores stores, class T, class E>
-SOFTLANE_INLINE void write_run(const E& entry, const Moments<T>& m, T* to) {
+// What the entries of line j have in common.
+template <class T>
+struct LineOf {
+  Vec<T> p, q, d, j;
+  LineOf() = default;
+  LineOf(const T* p_row, const T* q_row, const T* d_row, index_t number)
+      : p(p_row[number]), q(q_row[number]), d(d_row[number]), j(static_cast<T>(number)) {}
+};
+
+// The vectors of a run that begin in the lines from `first` to `end`, and in those of the `runs` - 1
+// times as many lines that follow; one run by itself ends with the last whole vector. `at` is where the
+// first vector of a line begins. W lines are whole vectors, so that runs of W lines begin alike, and
+// what is loaded of p serves all of them: most loads span two lines of memory. In L2 and a
+// last level to itself several streams of stores wait for less, too: 1x1000 in float32 takes 43 us
+// instead of 54.
+template <Stores stores, int runs, class T, class E>
+SOFTLANE_INLINE index_t write_vectors(const E& entry, const Moments<T>& m, T* to, index_t first,
+                                      index_t end, index_t at) {
   using V = Vec<T>;
   constexpr index_t W = V::lanes;
   const T *const p = m.p, *const q = m.q, *const d = m.d;
-  const index_t n = m.n;
-  const V width(static_cast<T>(W)), length(static_cast<T>(n)), one(T(1));
-  T* line = to;
-  V j(T(0)), pj(p[0]), qj(q[0]), dj(d[0]), k(V::load(lane_numbers<T>.of));
-  // The entries from `at` on, whose classes are `classes`.
-  const auto entries = [&](index_t at, V classes) __attribute__((always_inline)) {
-    const V h = entry(pj, qj, V::load_once(p + at), V::load_once(q + at));
-    return stores == Stores::streamed ? select(equal(classes, j), dj, h) : h;
-  };
-  const auto put = [&](index_t at, V classes) __attribute__((always_inline)) {
-    if constexpr (stores == Stores::streamed) {
-      entries(at, classes).stream(line + at);
-    } else {
-      entries(at, classes).store(line + at);
+  const index_t n = m.n, lines = end - first;
+  const V numbers = V::load(lane_numbers<T>.of), length(static_cast<T>(n));
+  T* line[runs];
+  LineOf<T> of[runs], next[runs];
+  for (int u = 0; u < runs; ++u) {
+    line[u] = to + (first + u * lines) * n;
+    of[u] = LineOf<T>(p, q, d, first + u * lines);
+  }
+  const auto put = [&](index_t k) __attribute__((always_inline)) {
+    const V pk = V::load_once(p + k), qk = V::load_once(q + k);
+    for (int u = 0; u < runs; ++u) {
+      const V h = entry(of[u].p, of[u].q, pk, qk);
+      if constexpr (stores == Stores::streamed) {
+        const auto diagonal = equal(V(static_cast<T>(k)) + numbers, of[u].j);
+        select(diagonal, of[u].d, h).stream(line[u] + k);
+      } else {
+        h.store(line[u] + k);
+      }
     }
   };
-  index_t at = -static_cast<index_t>(reinterpret_cast<std::uintptr_t>(to) / sizeof(T)) & (W - 1);
-  // Not a vector whose last lanes are masked: it would still touch the line that is streamed next.
-  alignas(64) T first[W];
-  entries(0, k).store(first);
-  std::memcpy(to, first, sizeof(T) * static_cast<std::size_t>(at));
-  k = k + V(static_cast<T>(at));
-  for (index_t number = 0;; ++number, line += n) {
-    for (; at + W <= n; at += W) {
-      put(at, k);
-      k = k + width;
-    }
-    if (number == n - 1) break;
-    const V next_j = j + one, next_p(p[number + 1]), next_q(q[number + 1]), next_d(d[number + 1]);
-    V next_k = k - length;
-    if (at < n) {
-      const auto here = greater(length, k);
-      j = select(here, j, next_j);
-      pj = select(here, pj, next_p);
-      qj = select(here, qj, next_q);
-      dj = select(here, dj, next_d);
-      put(at, select(here, k, next_k));
+  for (index_t number = first;; ++number) {
+    for (; at + W <= n; at += W) put(at);
+    if (runs == 1 && number == n - 1) return at;
+    for (int u = 0; u < runs; ++u) next[u] = LineOf<T>(p, q, d, number + 1 + u * lines);
+    if (at < n) {  // classes from n on are the next line's from 0 on
+      const auto here = greater(V(static_cast<T>(n - at)), numbers);
+      for (int u = 0; u < runs; ++u) {
+        of[u].p = select(here, of[u].p, next[u].p);
+        of[u].q = select(here, of[u].q, next[u].q);
+        of[u].d = select(here, of[u].d, next[u].d);
+        of[u].j = select(here, of[u].j, next[u].j + length);
+      }
+      put(at);
       at += W;
-      next_k = next_k + width;
     }
     at -= n;
-    if constexpr (stores == Stores::cached) line[number] = d[number];
-    j = next_j;
-    pj = next_p;
-    qj = next_q;
-    dj = next_d;
-    k = next_k;
+    for (int u = 0; u < runs; ++u) {
+      of[u] = next[u];
+      const index_t j = number + u * lines;
+      if constexpr (stores == Stores::cached) line[u][j] = d[j];
+      line[u] += n;
+    }
+    if (runs > 1 && number == end - 1) return at;
   }
-  entries(at, k).store_first(line + at, static_cast<int>(n - at));
-  if constexpr (stores == Stores::cached) line[n - 1] = d[n - 1];
+}
+
+// Runs abreast pay from so many classes and up to so many bytes: with fewer classes their streams of stores
+// begin within a few KB, and where a last level is shared by more, four streams are up to twice as slow.
+inline constexpr index_t least_runs = 256;
+inline constexpr double most_runs_bytes = 0x1p22;
+
+// n >= lanes. The first `abreast` lines, rounded down, by several runs at once.
+template <Stores stores, class T, class E>
+SOFTLANE_INLINE void write_run(const E& entry, const Moments<T>& m, T* to, index_t abreast) {
+  using V = Vec<T>;
+  constexpr index_t W = V::lanes;
+  const index_t n = m.n, last = n - 1;
+  index_t at = -static_cast<index_t>(reinterpret_cast<std::uintptr_t>(to) / sizeof(T)) & (W - 1);
+  const auto entries = [&](index_t j, index_t k) __attribute__((always_inline)) {
+    return entry(V(m.p[j]), V(m.q[j]), V::load(m.p + k), V::load(m.q + k));
+  };
+  // Not a vector whose last lanes are masked: it would still touch the line that is streamed next.
+  alignas(64) T begin[W];
+  entries(0, 0).store(begin);
+  std::memcpy(to, begin, sizeof(T) * static_cast<std::size_t>(at));
+  if (at > 0) to[0] = m.d[0];
+  index_t j = 0;
+  for (; j + 4 * W <= abreast; j += 4 * W) {
+    at = write_vectors<stores, 4>(entry, m, to, j, j + W, at);
+  }
+  for (; j + 2 * W <= abreast; j += 2 * W) {
+    at = write_vectors<stores, 2>(entry, m, to, j, j + W, at);
+  }
+  at = write_vectors<stores, 1>(entry, m, to, j, n, at);
+  T* const line = to + last * n;
+  entries(last, at).store_first(line + at, static_cast<int>(n - at));
+  line[last] = m.d[last];
 }
 
 // Any strides, formats and n.
@@ -143,6 +216,12 @@ SOFTLANE_INLINE void write_lines(const E& entry, const Moments<T>& m, Row<T> lin
 // From so many bytes on, results go past the caches: no core's share of a last level is larger. But not
 // to an array that the kernel's own writes bring into being: its pages come through the caches.
 inline constexpr double stream_from = 0x1p25;
+// From here on, past L2, memory is asked for before a matrix is made: its lines would come one by one.
+inline constexpr double expect_from = 0x1p20;
+inline double output_bytes(const Call& call, std::size_t item) {
+  const auto n = static_cast<double>(call.classes);
+  return static_cast<double>(call.space.rows) * n * n * static_cast<double>(item);
+}
 
 // The output of matrices.
 template <class T>
@@ -159,9 +238,9 @@ class Matrices {
              (outer == size && inner == classes_ * size)) &&
             reinterpret_cast<std::uintptr_t>(out_.data) % sizeof(T) == 0;
     for (int d = 0; d < call.space.ndim; ++d) runs_ = runs_ && out_.row_stride[d] % size == 0;
-    const double bytes = static_cast<double>(call.space.rows) * static_cast<double>(classes_) *
-                         static_cast<double>(classes_) * static_cast<double>(size);
+    const double bytes = output_bytes(call, sizeof(T));
     streams_ = runs_ && !call.out_is_new && bytes > stream_from;
+    abreast_ = classes_ >= least_runs && bytes <= most_runs_bytes ? classes_ - 1 : 0;
   }
 
   // After the last write.
@@ -170,10 +249,8 @@ class Matrices {
   }
 
   SOFTLANE_INLINE void write(const Factor<T>& c, const Moments<T>& m, char* to, T* block) const {
-    const V one(T(1)), zero(T(0));
-    const bool unit = (static_cast<unsigned>(equal(c.hi, one)) & 1) != 0 &&
-                      (static_cast<unsigned>(equal(c.lo, zero)) & 1) != 0;
-    unit ? write_entries(UnitEntry<T>{}, m, to, block) : write_entries(Entry<T>{c}, m, to, block);
+    is_unit(c, 1) ? write_entries(UnitEntry<T>{}, m, to, block)
+                  : write_entries(Entry<T>{c}, m, to, block);
   }
   void fill(T v, char* to) const {
     Row<T> line{to, out_.class_stride, out_.format};
@@ -191,14 +268,14 @@ class Matrices {
       const Row<T> line{to, out_.class_stride, out_.format};
       write_lines(entry, m, line, out_.second_class_stride, block);
     } else if (streams_) {
-      write_run<Stores::streamed>(entry, m, run);
+      write_run<Stores::streamed>(entry, m, run, abreast_);
     } else {
-      write_run<Stores::cached>(entry, m, run);
+      write_run<Stores::cached>(entry, m, run, abreast_);
     }
   }
 
   const Stream& out_;
-  index_t classes_;
+  index_t classes_, abreast_ = 0;
   bool runs_ = false, streams_ = false;
 };
 

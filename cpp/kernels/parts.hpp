@@ -8,7 +8,6 @@
 namespace softlane {
 namespace SOFTLANE_ISA {
 
-static_assert(cut_block == block_size);
 
 // What RowSummary::merge needs of a block.
 template <class T>

@@ -11,8 +11,6 @@
 namespace softlane {
 namespace SOFTLANE_ISA {
 
-inline constexpr int block_size = 1024;
-
 inline int block_length(index_t classes, index_t begin) {
   return static_cast<int>(classes - begin < block_size ? classes - begin : block_size);
 }

@@ -87,7 +87,7 @@ inline double log_size(const Scaled& s, double c) {
 
 template <class T>
 void signed_sum(const Call& call, index_t begin, index_t end, void* memory) noexcept {
-  const Scratch<T> scratch(memory, call.classes);
+  const Scratch<T> scratch(call, memory);
   constexpr double infinity = __builtin_inf(), nan = __builtin_nan(""), ln2 = 0x1.62e42fefa39efp-1;
   const auto row = [&](const RowCursor& cursor) {
     const Row<T> x = logits_of<T>(call, cursor), b = cursor.of<T>(call.factors);

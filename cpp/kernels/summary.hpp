@@ -85,19 +85,19 @@ struct RowSummary {
 // What a thread may scribble on; scratch_bytes() is its size.
 template <class T>
 struct Scratch {
-  T* logits;  // block_size each
+  T* logits;  // a block each
   T* terms;
   T* other;
+  T* moments;    // of the Hessian alone
   T* exponents;  // one a block
-  T* row;        // Moments, for the Hessian alone
 
-  Scratch(void* memory, index_t classes) {
-    T* p = static_cast<T*>(memory);
-    logits = p;
-    terms = p + block_size;
-    other = p + 2 * block_size;
-    exponents = p + 3 * block_size;
-    row = exponents + (classes + block_size - 1) / block_size;
+  Scratch(const Call& call, void* memory) {
+    const index_t block = scratch_block(call.classes);
+    logits = static_cast<T*>(memory);
+    terms = logits + block;
+    other = terms + block;
+    moments = other + block;
+    exponents = moments + all_moments_length(call);
   }
 };
 

@@ -10,7 +10,7 @@ bool CutRows::pays(const Call& call, int team) {
   constexpr index_t most_rows_each = 8, least_blocks = 16;
   const index_t rows = call.space.rows;
   return divisible(call) && rows % team != 0 && rows < most_rows_each * team &&
-         call.classes >= least_blocks * cut_block;
+         call.classes >= least_blocks * block_size;
 }
 
 // A CutRow and its blocks, apart from the next.
@@ -36,7 +36,7 @@ CutRows::CutRows(const Call& call, Kernel kernel, int team, char* memory)
     : call_(call),
       kernel_(kernel),
       first_(call.in_place ? Step::maximum : Step::summaries),
-      blocks_((call.classes + cut_block - 1) / cut_block),
+      blocks_((call.classes + block_size - 1) / block_size),
       shares_{call.space.rows * blocks_, team},
       memory_(memory) {
   for (index_t i = 0; i < most_cut(call, team); ++i, memory += row_bytes(call)) {
@@ -53,8 +53,8 @@ void CutRows::take(int step, int t, void* scratch) const {
     if (at > first || last < next) {
       Call part = call_;
       part.part.step = static_cast<Step>(static_cast<int>(first_) + step);
-      part.part.begin = (at - first) * cut_block;
-      part.part.end = last == next ? call_.classes : (last - first) * cut_block;
+      part.part.begin = (at - first) * block_size;
+      part.part.end = last == next ? call_.classes : (last - first) * block_size;
       part.part.row = &shared(row);
       kernel_(part, row, row + 1, scratch);
     } else if (step == 0) {

@@ -56,6 +56,7 @@ struct Vec<double> {
   friend Vec operator^(Vec a, Vec b) { return _mm256_xor_pd(a.r, b.r); }
   friend Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_pd(a.r, b.r, c.r); }
   friend Vec fnma(Vec a, Vec b, Vec c) { return _mm256_fnmadd_pd(a.r, b.r, c.r); }
+  friend Vec fms(Vec a, Vec b, Vec c) { return _mm256_fmsub_pd(a.r, b.r, c.r); }
   friend Vec max(Vec a, Vec b) { return _mm256_max_pd(a.r, b.r); }
   friend Vec larger(Vec a, Vec b) { return _mm256_max_pd(a.r, b.r); }
   friend Vec smaller(Vec a, Vec b) { return _mm256_min_pd(a.r, b.r); }
@@ -147,6 +148,7 @@ struct Vec<float> {
   friend Vec operator^(Vec a, Vec b) { return _mm256_xor_ps(a.r, b.r); }
   friend Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a.r, b.r, c.r); }
   friend Vec fnma(Vec a, Vec b, Vec c) { return _mm256_fnmadd_ps(a.r, b.r, c.r); }
+  friend Vec fms(Vec a, Vec b, Vec c) { return _mm256_fmsub_ps(a.r, b.r, c.r); }
   friend Vec max(Vec a, Vec b) { return _mm256_max_ps(a.r, b.r); }
   friend Vec larger(Vec a, Vec b) {
     return _mm256_castsi256_ps(

@@ -49,6 +49,7 @@ struct Vec<double> {
   friend Vec operator^(Vec a, Vec b) { return _mm512_xor_pd(a.r, b.r); }
   friend Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_pd(a.r, b.r, c.r); }
   friend Vec fnma(Vec a, Vec b, Vec c) { return _mm512_fnmadd_pd(a.r, b.r, c.r); }
+  friend Vec fms(Vec a, Vec b, Vec c) { return _mm512_fmsub_pd(a.r, b.r, c.r); }
   friend Vec max(Vec a, Vec b) { return _mm512_max_pd(a.r, b.r); }
   friend Vec larger(Vec a, Vec b) { return _mm512_max_pd(a.r, b.r); }
   friend Vec smaller(Vec a, Vec b) { return _mm512_min_pd(a.r, b.r); }
@@ -142,6 +143,7 @@ struct Vec<float> {
   friend Vec operator^(Vec a, Vec b) { return _mm512_xor_ps(a.r, b.r); }
   friend Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a.r, b.r, c.r); }
   friend Vec fnma(Vec a, Vec b, Vec c) { return _mm512_fnmadd_ps(a.r, b.r, c.r); }
+  friend Vec fms(Vec a, Vec b, Vec c) { return _mm512_fmsub_ps(a.r, b.r, c.r); }
   friend Vec max(Vec a, Vec b) { return _mm512_max_ps(a.r, b.r); }
   friend Vec larger(Vec a, Vec b) {
     return _mm512_castsi512_ps(

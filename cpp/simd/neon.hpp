@@ -61,6 +61,7 @@ struct Vec<double> {
   }
   friend Vec fma(Vec a, Vec b, Vec c) { return vfmaq_f64(c.r, a.r, b.r); }
   friend Vec fnma(Vec a, Vec b, Vec c) { return vfmsq_f64(c.r, a.r, b.r); }
+  friend Vec fms(Vec a, Vec b, Vec c) { return vfmaq_f64(vnegq_f64(c.r), a.r, b.r); }
   friend Vec max(Vec a, Vec b) { return vbslq_f64(vcgtq_f64(a.r, b.r), a.r, b.r); }
   friend Vec larger(Vec a, Vec b) { return vmaxq_f64(a.r, b.r); }
   friend Vec smaller(Vec a, Vec b) { return vminq_f64(a.r, b.r); }
@@ -154,6 +155,7 @@ struct Vec<float> {
   }
   friend Vec fma(Vec a, Vec b, Vec c) { return vfmaq_f32(c.r, a.r, b.r); }
   friend Vec fnma(Vec a, Vec b, Vec c) { return vfmsq_f32(c.r, a.r, b.r); }
+  friend Vec fms(Vec a, Vec b, Vec c) { return vfmaq_f32(vnegq_f32(c.r), a.r, b.r); }
   friend Vec max(Vec a, Vec b) { return vbslq_f32(vcgtq_f32(a.r, b.r), a.r, b.r); }
   friend Vec larger(Vec a, Vec b) { return vmaxq_f32(a.r, b.r); }
   friend Vec smaller(Vec a, Vec b) { return vminq_f32(a.r, b.r); }

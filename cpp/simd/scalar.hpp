@@ -44,6 +44,7 @@ struct Vec {
   friend Vec operator^(Vec a, Vec b) { return bits(a) ^ bits(b); }
   friend Vec fma(Vec a, Vec b, Vec c) { return fma_scalar(a.r, b.r, c.r); }
   friend Vec fnma(Vec a, Vec b, Vec c) { return fma_scalar(-a.r, b.r, c.r); }
+  friend Vec fms(Vec a, Vec b, Vec c) { return fma_scalar(a.r, b.r, -c.r); }
   friend Vec max(Vec a, Vec b) { return a.r > b.r ? a.r : b.r; }
   friend Vec larger(Vec a, Vec b) { return a.r > b.r ? a.r : b.r; }
   friend Vec smaller(Vec a, Vec b) { return a.r > b.r ? b.r : a.r; }

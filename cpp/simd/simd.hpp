@@ -10,7 +10,7 @@
 //   load_first, store_first     the first n lanes (n may be <= 0 or >= lanes); memory beyond is not
 //                               touched, lanes beyond take `fill`
 //   + - * / ^                   ^ acts on the bits
-//   fma(a, b, c), fnma          a*b + c and -(a*b) + c, rounded once
+//   fma(a, b, c), fnma, fms     a*b + c, -(a*b) + c and a*b - c, rounded once
 //   max(a, b)                   a > b ? a : b, so that a NaN in b passes
 //   larger, smaller (a, b)      of numbers >= 0, by what is cheapest; nothing is said of a NaN
 //   greater, equal -> Mask      false on NaN; unsigned(mask) has bit l for lane l
