@@ -6,6 +6,7 @@ Each test is a child process with a pool of its own.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -37,14 +38,18 @@ PRELUDE = """
 """
 
 
-def _child(code: str) -> str:
+def _run(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
     # The BLAS that NumPy loads has threads of its own otherwise.
     environment = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
     environment["OPENBLAS_NUM_THREADS"] = "1"
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(PRELUDE) + textwrap.dedent(code)],
-        env=environment, capture_output=True, text=True, timeout=120, check=False,
+        env={**environment, **variables}, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
+
+
+def _child(code: str, **variables: str) -> str:
+    done = _run(code, **variables)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
@@ -72,12 +77,60 @@ def test_threads_take_no_signals() -> None:
         sl.softmax(x)
         workers = tasks() - before
         blocked = [int(status(t, "SigBlk"), 16) for t in workers]
-        # All but SIGKILL, SIGSTOP and the two that glibc keeps to itself (32, 33).
-        named = [s for s in range(1, 32) if s not in (signal.SIGKILL, signal.SIGSTOP)]
+        # All but SIGKILL, SIGSTOP, the two that glibc keeps to itself (32, 33), and faults.
+        kept = {getattr(signal, "SIG" + s) for s in "KILL STOP SEGV BUS FPE ILL TRAP SYS".split()}
+        named = [s for s in range(1, 32) if s not in kept]
         print(len(workers), all(b >> (s - 1) & 1 for b in blocked for s in named))
         print(int(status(os.getpid(), "SigBlk"), 16))
     """)
     assert shown == "2 True\n0\n"
+
+
+def test_a_fault_in_a_thread_reaches_the_handler() -> None:
+    """A memory map whose file was cut short: SIGBUS, in whichever thread reads beyond."""
+    code = """
+        import faulthandler, tempfile
+        faulthandler.enable()
+        sl.set_num_threads(2)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        f = tempfile.TemporaryFile()
+        f.truncate(64 << 20)
+        y = np.memmap(f, np.float32, "r", shape=(16384, 1024))
+        f.truncate(32 << 20)  # the caller's part stays
+        sl.logsumexp(y, axis=1)
+    """
+    for _ in range(5):  # a thread's, mostly; if none began, the caller's
+        done = _run(code)
+        assert done.returncode == -signal.SIGBUS
+        assert "Bus error" in done.stderr
+
+
+def test_threads_have_all_places_where_openmp_binds() -> None:
+    """Its runtime binds the main thread to the first place, which the threads would inherit."""
+    wanted = os.sched_getaffinity(0)
+    if len(wanted) < 2:
+        pytest.skip("one processor")
+    code = """
+        sl.set_num_threads(3)
+        sl.softmax(x)
+        def places():
+            return [sorted(os.sched_getaffinity(t)) for t in tasks() - before]
+        end = time.monotonic() + 20  # a thread goes there first thing, when it gets to run
+        while any(len(p) == 1 for p in places()) and time.monotonic() < end:
+            time.sleep(0.01)
+        print(places())
+    """
+    for binding in ({"OMP_PROC_BIND": "true"}, {"OMP_PROC_BIND": "close", "OMP_PLACES": "cores"}):
+        assert _child(code, **binding) == f"{[sorted(wanted)] * 2}\n"
+
+
+def test_openmp_limit_on_threads_holds() -> None:
+    code = """
+        sl.set_num_threads(4)
+        sl.softmax(x)
+        print(sl.get_num_threads(), len(tasks() - before))
+    """
+    assert _child(code, OMP_THREAD_LIMIT="2") == "2 1\n"
 
 
 def test_threads_stay_on_the_processors_of_the_caller() -> None:

@@ -4,7 +4,9 @@
 #include <atomic>
 #include <cctype>
 #include <cstdlib>
+#include <limits>
 #include <new>
+#include <vector>
 
 #include "parallel/cut.hpp"
 #include "parallel/pool.hpp"
@@ -48,6 +50,20 @@ int initial_pool() {
 
 const int whole_pool = initial_pool();
 std::atomic<int> chosen{number_from("SOFTLANE_NUM_THREADS", Lists::no)};
+
+#ifdef SOFTLANE_OPENMP
+// Where OpenMP binds threads to places (OMP_PROC_BIND, OMP_PLACES), its runtime has bound this very thread to the
+// first of them as it was loaded. Threads that inherited that would all have one core.
+const int watch_places = [] {
+  const int places = omp_get_proc_bind() == omp_proc_bind_false ? 0 : omp_get_num_places();
+  for (int i = 0; i < places; ++i) {
+    std::vector<int> cpus(static_cast<std::size_t>(omp_get_place_num_procs(i)));
+    omp_get_place_proc_ids(i, cpus.data());
+    for (const int cpu : cpus) worker_may_use(cpu);
+  }
+  return places;
+}();
+#endif
 
 // Threads do not survive a fork, and locks stay as they were: a child computes on its own thread, and does
 // not touch the pool.
@@ -158,12 +174,11 @@ __attribute__((noinline)) void run_parallel(const Call& call, Kernel kernel, int
 int get_num_threads() noexcept {
   const int n = chosen_num_threads();
 #ifdef SOFTLANE_OPENMP
-  const int pool = omp_get_max_threads();
+  const int pool = omp_get_max_threads(), most = omp_get_thread_limit();  // OMP_THREAD_LIMIT
 #else
-  const int pool = whole_pool;
+  const int pool = whole_pool, most = std::numeric_limits<int>::max();
 #endif
-  if (n == 0) return pool;
-  return pool < whole_pool && pool < n ? pool : n;
+  return std::min(most, n == 0 || (pool < whole_pool && pool < n) ? pool : n);
 }
 
 int chosen_num_threads() noexcept { return chosen.load(std::memory_order_relaxed); }

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 
 #include "simd/arithmetic.hpp"
@@ -43,6 +44,16 @@ pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 pthread_cond_t opened = PTHREAD_COND_INITIALIZER, finished = PTHREAD_COND_INITIALIZER;
 std::atomic<int> sleeping{0};  // workers
 std::atomic<bool> waiting{false};
+
+#ifdef __linux__
+cpu_set_t cpus;  // the workers'; none: the caller's
+void go_to(const cpu_set_t& set) {
+  if (CPU_COUNT(&set) > 0) sched_setaffinity(0, sizeof set, &set);
+}
+#else
+constexpr int cpus = 0;
+void go_to(int) {}
+#endif
 
 template <class Ready>
 bool appears(Ready ready, clock::duration patience) {
@@ -96,6 +107,7 @@ void take_shares(int seat) {
 
 void* work(void*) {
   const DefaultArithmetic arithmetic;
+  go_to(cpus);
   for (;;) {
     if (!appears(joinable, worker_patience)) {
       pthread_mutex_lock(&mutex);
@@ -109,15 +121,24 @@ void* work(void*) {
   }
 }
 
-// On the CPUs that the caller may use, which threads inherit. Signals are for the caller's threads.
+// Signals are for the caller's threads, but for those of a thread's own faults (a file that was cut short under
+// a memory map): blocked, they would end the process without its handler (faulthandler, a sanitizer's).
+void block_signals(sigset_t* before) {
+  sigset_t all;
+  sigfillset(&all);
+  constexpr int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
+  for (const int fault : faults) sigdelset(&all, fault);
+  pthread_sigmask(SIG_SETMASK, &all, before);
+}
+
+// On the CPUs that the caller may use, which threads inherit, or those of worker_may_use().
 bool start_worker() {
   pthread_attr_t attributes;
   if (pthread_attr_init(&attributes) != 0) return false;
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
   pthread_attr_setstacksize(&attributes, stack_bytes);
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
+  sigset_t before;
+  block_signals(&before);
   pthread_t thread;
   const bool started = pthread_create(&thread, &attributes, work, nullptr) == 0;
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
@@ -145,6 +166,14 @@ void await(int shares) {
 }
 
 }  // namespace
+
+void worker_may_use(int cpu) noexcept {
+#ifdef __linux__
+  if (cpu >= 0 && cpu < CPU_SETSIZE) CPU_SET(static_cast<std::size_t>(cpu), &cpus);
+#else
+  static_cast<void>(cpu);
+#endif
+}
 
 void share_out(int shares, int team, Share body, const void* context) noexcept {
   const DefaultArithmetic arithmetic;

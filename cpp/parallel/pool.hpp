@@ -16,6 +16,9 @@ using Share = void (*)(const void* context, int seat) noexcept;
 // where another call has the pool. Not to be called from a share, nor in the child of a fork.
 void share_out(int shares, int team, Share body, const void* context) noexcept;
 
+// One of the CPUs for threads that start from now on, whatever the caller's are. Not beside a call.
+void worker_may_use(int cpu) noexcept;
+
 template <class Body>
 void share_out(int shares, int team, const Body& body) noexcept {
   const Share call = [](const void* context, int seat) noexcept {
