@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <limits>
 #include <new>
+#include <thread>
 #include <vector>
 
 #include "parallel/cut.hpp"
@@ -41,11 +42,12 @@ int number_from(const char* variable, Lists lists) {
 // OpenMP's number as the environment left it: what it says now may be a limit.
 int initial_pool() {
 #ifdef SOFTLANE_OPENMP
-  const int n = number_from("OMP_NUM_THREADS", Lists::yes);
-  return n > 0 ? n : omp_get_num_procs();  // the CPUs this process may use
+  const auto cpus = [] { return omp_get_num_procs(); };  // those this process may use
 #else
-  return 1;
+  const auto cpus = [] { return static_cast<int>(std::thread::hardware_concurrency()); };
 #endif
+  const int n = number_from("OMP_NUM_THREADS", Lists::yes);
+  return n > 0 ? n : cpus() > 0 ? cpus() : 1;
 }
 
 const int whole_pool = initial_pool();
@@ -87,8 +89,8 @@ int team_for(const Call& call) {
   return static_cast<int>(shared || n < call.space.rows ? n : call.space.rows);
 }
 
-// Ranges to the seats of a team, `each` to every seat. A seat takes its own in order, so that the calls of
-// a loop find their data in the same cores' caches, then what others have not begun.
+// Ranges to the seats of a team, `each` to every seat. A seat takes its own in order, which lie side by
+// side in memory, then what others have not begun.
 class Ranges {
  public:
   static std::size_t bytes(int team) { return static_cast<std::size_t>(team) * sizeof(Begun); }

@@ -17,7 +17,7 @@ int chosen_num_threads() noexcept;
 void choose_num_threads(int n) noexcept;
 
 // The file name of the OpenMP runtime in use, and the date of the standard it was compiled for, such
-// as 201511; empty and 0 in a serial build.
+// as 201511; empty and 0 in a build without OpenMP.
 std::string openmp_library();
 int openmp_date() noexcept;
 
