@@ -169,6 +169,25 @@ def test_memory_layout_of_an_input_is_free(dtype: np.dtype, view: str) -> None:
 
 
 @pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("tag", ["u1", "u2"])
+def test_rows_of_packed_records_begin_anywhere(dtype: np.dtype, tag: str) -> None:
+    """The first row is aligned, others are not."""
+    for rows, classes in ((3, 3), (3, 100), (5, 300), (5, 1024), (5, 1025)):
+        record = np.zeros(rows, np.dtype([("row", dtype, (classes,)), ("tag", tag)]))
+        x, seen = _solid(dtype, (rows, classes)), record["row"]
+        for function in (sl.softmax, sl.log_softmax, sl.softmin):
+            wanted = function(x)
+            seen[:] = x
+            assert function(seen).tobytes() == wanted.tobytes()
+            function(seen, out=seen)
+            assert seen.tobytes() == wanted.tobytes()
+            seen[:] = 0
+            function(x, out=seen)
+            assert seen.tobytes() == wanted.tobytes()
+            assert (record["tag"] == 0).all()
+
+
+@pytest.mark.usefixtures("isa")
 def test_zero_strides(dtype: np.dtype) -> None:
     row, column = _solid(dtype, (5,)), _solid(dtype, (4, 1))
     for x in (np.broadcast_to(row, (4, 5)), np.broadcast_to(column, (4, 5)),

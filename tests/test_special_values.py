@@ -132,6 +132,27 @@ def test_mask_values_act_as_minus_infinity(dtype: np.dtype, mask: Any) -> None:
 
 
 @pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("mask", ["lowest", -1e30, -1e9])
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_mask_values_count_nothing_where_the_logarithm_cancels(
+    dtype: np.dtype, mask: Any, temperature: float
+) -> None:
+    """Rows with a result near 0, whose sums are refined: many, and by themselves."""
+    low = np.finfo(dtype).min if mask == "lowest" else dtype.type(mask)
+    for classes in (3, 4, 10, 17, 40):
+        x = np.random.default_rng(classes).uniform(-0.7, 0.7, (256, classes)) - np.log(classes - 1)
+        x = (x * temperature).astype(dtype)
+        x[:, 1] = low
+        infinite = x.copy()
+        infinite[:, 1] = -np.inf
+        for rows in (slice(None), slice(1)):
+            for sign, function in ((1, sl.smooth_max), (-1, sl.smooth_min)):
+                got = function(sign * x[rows], -1, temperature=temperature)
+                wanted = function(sign * infinite[rows], -1, temperature=temperature)
+                assert got.tobytes() == wanted.tobytes()
+
+
+@pytest.mark.usefixtures("isa")
 def test_rows_of_equal_masks_are_uniform(dtype: np.dtype) -> None:
     for value in (np.finfo(dtype).min, np.finfo(dtype).max, -1e30, 1e30):
         x = np.full((2, 4), value, dtype)

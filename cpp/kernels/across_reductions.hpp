@@ -31,7 +31,9 @@ inline Wide<T, Pack<T>> refined_tail(const GroupSlot<T>& slot, int n, const Stag
   GroupSummary<T>& small = rests.summary;
   rests.packed = nullptr;
   stages.begin(&rests, 1, n, affine);
-  const auto some = greater(widened(small.highest), P(-__builtin_inf()));
+  // Rows whose small terms count: a group's own maximum would not be so low, nor has a base there.
+  constexpr auto bottom = static_cast<double>(ExpRange<T>::bottom);
+  const auto some = greater(map.wide_argument(small.highest) * P(map.beta()), P(bottom));
   if ((static_cast<unsigned>(some) & slot.rows()) == 0) return large;
   stages.sums(&rests, 1, n, affine);
   const P moved = widened(small.base.exponent) - widened(s.base.exponent), zero(0.0);

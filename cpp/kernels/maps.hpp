@@ -31,6 +31,16 @@ inline T block_exponent(index_t classes, index_t begin, const RowSummary<T>& s,
   return classes > block_size ? scratch.exponents[begin / block_size] : s.base.exponent;
 }
 
+// Is every row used where it lies, as the first one is? Those of packed records may begin at any byte.
+template <class T>
+inline bool all_contiguous(const Call& call, const Row<T>& first, const Stream& rows) {
+  bool all = first.contiguous();
+  for (int d = 0; d < call.space.ndim; ++d) {
+    all = all && rows.row_stride[d] % static_cast<index_t>(alignof(T)) == 0;
+  }
+  return all;
+}
+
 // finish(cursor, x, terms, summary) for rows [begin, end), once their summaries are made.
 //
 // Rows of one contiguous block are staggered: the maximum of the row ahead, the exponentials of the
@@ -42,8 +52,8 @@ inline void each_summary(const Call& call, index_t begin, index_t end,
   const auto terms = [&](const RowCursor& at) { return to != nullptr ? at.of<T>(*to) : Row<T>{}; };
   RowCursor cursor(call.space, begin);
   const bool staggered = call.classes <= block_size && begin < end &&
-                         logits_of<T>(call, cursor).contiguous() &&
-                         (to == nullptr || terms(cursor).contiguous());
+                         all_contiguous(call, logits_of<T>(call, cursor), call.logits) &&
+                         (to == nullptr || all_contiguous(call, terms(cursor), *to));
   if (!staggered) {
     for (; cursor.row() < end; cursor.advance()) {
       const Row<T> x = logits_of<T>(call, cursor), e = terms(cursor);
