@@ -532,6 +532,17 @@ def test_huge_integers_are_a_memory_error(name: str) -> None:
         FUNCTIONS[name](np.broadcast_to(np.int8(1), (2**48, 8)), axis=-1, **options)
 
 
+# Lengths and threads for which the bytes of all threads' scratch are a small number modulo 2**64.
+@pytest.mark.parametrize(("length", "threads"), [(2**63 - 1, 11), (2**62, 501), (2**62, 1013)])
+def test_a_row_too_long_to_count_its_scratch_is_a_memory_error(length: int, threads: int) -> None:
+    row = "np.broadcast_to(np.int8(0), LENGTH)".replace("LENGTH", str(length))
+    code = f"import numpy as np, softlane as sl; sl.set_num_threads({threads}); sl.logsumexp({row})"
+    child = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (child.returncode, "MemoryError: logsumexp: " in child.stderr) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("option", "names"),
     [

@@ -144,6 +144,9 @@ class Memory {
 __attribute__((noinline)) void run_parallel(const Call& call, Kernel kernel, int team,
                                             std::size_t bytes) {
   const index_t rows = call.space.rows;
+  // There is no such memory, and the sum could be beyond what a size counts: a broadcast row costs none.
+  constexpr std::size_t most = std::size_t{1} << 52;
+  if (bytes > most / static_cast<std::size_t>(team)) throw std::bad_alloc();
   const bool cut = CutRows::pays(call, team);
   const std::size_t of_threads = bytes * static_cast<std::size_t>(team);
   const std::size_t shared = cut ? CutRows::bytes(call, team) : 0;
