@@ -200,9 +200,9 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, dict[s
     dict or None
         For "dicts", a dict of dicts: "softlane" (its version), "simd" (the active instruction set
         and those available), "threads" (how many a call may use), "openmp" (the runtime's file name
-        and the date of its standard; empty and 0 in a build without OpenMP), "compiler" (its name and
-        version, the C++ standard, and the flags that matter), "python" (version, implementation and
-        machine) and "numpy" (its version). None for "stdout".
+        and the date of its standard; empty and 0 in a build without OpenMP), "compiler" (its name
+        and version, the C++ standard, and the flags that matter), "python" (version, implementation
+        and machine) and "numpy" (its version). None for "stdout".
 
     Raises
     ------
