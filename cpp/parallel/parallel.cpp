@@ -23,7 +23,7 @@ namespace {
 
 // Below this many elements a thread costs more than it saves.
 constexpr index_t elements_per_thread = 16000;
-constexpr index_t elements_per_range = 8000;
+constexpr index_t elements_per_range = 32000;
 constexpr std::size_t alignment = 64;
 
 // What a variable says, wholly a number in range; else 0. A list, where there may be one, counts as
@@ -119,7 +119,15 @@ class Ranges {
 index_t row_unit(index_t rows, int team) {
   return rows >= 64 * static_cast<index_t>(team) ? 16 : 1;
 }
+// Do rows lie side by side in memory? Then two ranges share a line of memory in every class.
+bool side_by_side(const Call& call) {
+  if (call.space.ndim == 0) return false;
+  const index_t row = call.logits.row_stride[call.space.ndim - 1];
+  return std::abs(row) < std::abs(call.logits.class_stride);
+}
+
 int ranges_each(const Call& call, int team) {
+  if (side_by_side(call)) return 1;
   constexpr index_t most = 8;
   const index_t units = call.space.rows / team / row_unit(call.space.rows, team);
   const double useful = work_of(call) / static_cast<double>(elements_per_range * team);
