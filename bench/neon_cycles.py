@@ -49,10 +49,13 @@ template <class T>
   exp_probe<T>(x, n, e);
 }
 template <class T>
-[[gnu::flatten]] void terms(const T* x, int n, Base<T> base, T* e, Quads<T>& quads) {
+[[gnu::flatten]] void sums(const T* e, int n, Partial<T>* quads) {
   SOFTLANE_WHOLE;
-  const auto nobody = [](int, const Vec<T>*, const Vec<T>*) {};
-  add_terms<Kept::yes>(x, n, Direct<T>{}, base, e, quads, {x + block_size, e + block_size}, nobody);
+  constexpr int width = Vec<T>::lanes;
+  for (int k = 0; k < n; k += 4 * width) {
+    const auto at = [&](int i) { return Vec<T>::load(e + k + i * width); };
+    *quads++ = Partial<T>::quad(at(0), at(1), at(2), at(3));
+  }
 }
 template <class T>
 [[gnu::flatten]] void quotients(T* e, int n, Factor<T> by) {
@@ -65,7 +68,7 @@ template <class T>
 #define SOFTLANE_LOOPS(T)                                                 \\
   template void maximum<T>(const T*, int, LaneMax<T>*);                   \\
   template void exponential<T>(const T*, int, T*);                        \\
-  template void terms<T>(const T*, int, Base<T>, T*, Quads<T>&);   \\
+  template void sums<T>(const T*, int, Partial<T>*);                      \\
   template void quotients<T>(T*, int, Factor<T>);
 SOFTLANE_LOOPS(float)
 SOFTLANE_LOOPS(double)
@@ -74,17 +77,17 @@ SOFTLANE_LOOPS(double)
 }  // namespace softlane
 """
 
-# An instruction that each vector of elements has once (`stp` is two).
+# An instruction that each vector of elements has once (`ldp` and `stp` are two).
 ONE_A_VECTOR = {
     "maximum": r"\s(fcmgt)\s",
     "exponential": r"\s(shl)\s",
-    "terms": r"\s(shl)\s",
+    "sums": r"\s(ldr|ldp)\sq",
     "quotients": r"\s(str|stp)\sq",
 }
 MEANING = {
     "maximum": "and where it stands",
     "exponential": "alone",
-    "terms": "exponentials and their exact sum",
+    "sums": "with what they round away",
     "quotients": "by a quotient in two parts",
 }
 LANES = {"float": 4, "double": 2}
@@ -99,7 +102,7 @@ class Loop:
     @property
     def vectors(self) -> int:
         found = [re.search(ONE_A_VECTOR[self.name], line) for line in self.body]
-        return sum(2 if match[1] == "stp" else 1 for match in found if match)
+        return sum(2 if match[1] in ("ldp", "stp") else 1 for match in found if match)
 
 
 def loops(assembly: str) -> Iterator[Loop]:
@@ -120,6 +123,9 @@ def _hottest(lines: list[str]) -> list[str]:
         branch = re.match(r"\s+(?:b\.?\w+|cbn?z|tbn?z)\s.*?(\.L\d+)$", line)
         if branch and begins.get(branch[1], end) < end:
             found.append(range(begins[branch[1]], end + 1))
+    # What is left at the end, lane by lane, is no part of it, nor are jumps around that.
+    rest = re.compile(r"\s+(?:ret|ld1|st1)\b")
+    found = [loop for loop in found if not any(rest.match(lines[i]) for i in loop)]
     depth = {loop: sum(loop[0] in around for around in found) for loop in found}
     hottest = max(found, key=lambda loop: (depth[loop], len(loop)))
     return [lines[i] for i in hottest if re.match(r"\s+[a-z]", lines[i])]
