@@ -8,7 +8,6 @@
 namespace softlane {
 namespace SOFTLANE_ISA {
 
-
 // What RowSummary::merge needs of a block.
 template <class T>
 struct CutBlock {
