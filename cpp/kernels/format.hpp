@@ -171,7 +171,7 @@ inline void write_halves(char* p, index_t stride, Format format, index_t n, cons
 }
 
 // Every other element, as of x[..., ::2] or a complex array's real parts, by whole vectors: 64 x 1000 float32
-// softmax 38 -> 20 us. How many; not the last vector's, which would read an element too far.
+// softmax 35 -> 20 us. How many; not the last vector's, which would read an element too far.
 template <class T>
 SOFTLANE_INLINE index_t read_every_other(const char* p, index_t n, T* to) {
   using V = Vec<T>;

@@ -23,8 +23,8 @@ inline V sum_within(V s) {
 // A vector of sums of numbers >= 0, and beside it what the additions have rounded away (Dekker's fast
 // two-sum, the larger first: one operation less than Knuth's, and two of the five on any unit; a third of
 // the additions go to the multipliers, which are idle here). Without it a row whose sum is one large
-// term and many small ones would lose up to
-// an ULP at each of ten levels. float32 rows might add in float64 instead: as accurate, and no faster.
+// term and many small ones would lose up to an ULP at each of ten levels. float32 rows might add in
+// float64 instead: as accurate, and no faster.
 //
 // Inlined by force: as the kernels grow in number GCC stops to do it, and a call in the inner loop
 // costs a fifth of a softmax.

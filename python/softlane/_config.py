@@ -35,10 +35,10 @@ def get_num_threads() -> int:
 
     The threads are softlane's own, but how many there may be is OpenMP's to say too: where its
     number is below the one it started with, as inside ``threadpoolctl.threadpool_limits(1)``, it is
-    a limit: this function returns no more, and calls use no more, whatever `set_num_threads` has
-    set. Where several Python threads call at once, one of the calls has the threads, and the others
-    compute on the thread that called. OpenMP keeps its number for each calling
-    thread by itself, so a limit set in one Python thread does not reach the others.
+    a limit, and so is ``OMP_THREAD_LIMIT``: this function returns no more, and calls use no more,
+    whatever `set_num_threads` has set. OpenMP keeps its number for each calling thread by itself,
+    so a limit set in one Python thread does not reach the others. Where several Python threads call
+    at once, one of the calls has the threads, and the others compute on the thread that called.
 
     Examples
     --------
