@@ -4,9 +4,13 @@ Other work on the machine only ever adds time, so the least disturbed of many sh
 and each round times every function in turn. A core whose sibling is busy is up to a half slower
 than an idle one, and stays so for all rounds: LOADED allows for that.
 
+The goal of a microsecond was set where np.exp takes 0.57 of one. On a slower machine, which np.exp
+tells, all take as much longer; on a faster one a microsecond it is.
+
 Measured (AMD Zen 5, Python 3.11, NumPy 2.4), in ns and in times np.exp (185 ns): softmax 300 and
 1.6, log_softmax 320 and 1.7, softmin 320 and 1.7, logsumexp 230 and 1.2, entropy 270 and 1.45. The
 losses, which read two arrays and check the labels, take 400 to 660 ns, 2.2 to 3.6 times np.exp.
+On Zen 1 np.exp takes 810 ns, softmax 1.06 times that, and the losses 1.5 to 2.3 times.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ import pytest
 import softlane as sl
 
 MICROSECONDS, LOADED = 1.0, 1.5
+EXP_THEN = 0.57  # microseconds of np.exp where the goal was set
 TIMES_EXP = 1.8
 ROUNDS, SAMPLES, CALLS = 40, 5, 100
 
@@ -73,7 +78,8 @@ def test_every_function_of_rows_is_timed() -> None:
 
 @pytest.mark.parametrize("name", sorted(set(CALLED) - {"np.exp"}))
 def test_ten_numbers_take_a_microsecond(name: str) -> None:
-    assert _least()[name] <= LOADED * MICROSECONDS * 1e-6
+    slower = max(1.0, _least()["np.exp"] / (EXP_THEN * 1e-6))
+    assert _least()[name] <= LOADED * MICROSECONDS * slower * 1e-6
 
 
 @pytest.mark.parametrize("name", MAPS_AND_REDUCTIONS)

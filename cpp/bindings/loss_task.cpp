@@ -8,6 +8,13 @@ namespace {
 
 // Weights and damping compute in float64, whatever the dtype of logits.
 Array acquire_reals(const char* function, const char* name, py::handle value) {
+  const Format float64{Element::float64, ByteOrder::native};
+  if (PyFloat_CheckExact(value.ptr())) {
+    // Read where it lies: an array made of it is a fifth of a solve of 10 elements.
+    auto* const number = &reinterpret_cast<PyFloatObject*>(value.ptr())->ob_fval;
+    return {py::reinterpret_borrow<py::object>(value),
+            View(reinterpret_cast<char*>(number), 0, nullptr, nullptr), float64};
+  }
   const py::object array = as_ndarray(function, name, value);
   if (!format_of(proxy(array)->descr))
     fail(PyExc_TypeError, function,
@@ -15,7 +22,7 @@ Array acquire_reals(const char* function, const char* name, py::handle value) {
              "; real numbers up to float64 are accepted");
   py::object reals = cast_to(function, array, NumpyApi::NPY_DOUBLE_);
   const View view = view_of(reals);
-  return {std::move(reals), view, {Element::float64, ByteOrder::native}};
+  return {std::move(reals), view, float64};
 }
 
 }  // namespace

