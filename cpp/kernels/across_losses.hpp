@@ -242,13 +242,13 @@ inline Vec<T> at_maximum(const Columns<T>& v, int n, Vec<T> where) {
 
 // As cross_entropy_hvp_rows.
 template <class T>
-void cross_entropy_hvp(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+inline void across_hvp(const Call& call, index_t begin, index_t end, void* memory) noexcept {
   if (!LabelledGroups<T>::suit(call)) return cross_entropy_hvp_rows<T>(call, begin, end, memory);
   using V = Vec<T>;
   using P = Pack<T>;
   using W = Wide<T, P>;
-  constexpr int boost = sizeof(T) == 4 ? 24 : 54;
-  const V small(static_cast<T>(sizeof(T) == 4 ? 0x1p-70 : 0x1p-900));
+  using S = HvpScale<T>;
+  const V small(S::small), less(static_cast<T>(pow2(-S::boost)));
   const LabelledGroups<T> labelled(call);
   const Carrier<T> vector(call, call.vector);
   T* const buffer = group_buffer<T>(call, memory);
@@ -257,26 +257,30 @@ void cross_entropy_hvp(const Call& call, index_t begin, index_t end, void* memor
     const GroupSummary<T>& s = slot.summary;
     const Columns<T> v = vector.read(slot.group, slot.second, buffer), e = slot.e;
     const auto numbers = labelled.numbers(slot);
-    const Normalizer<T, P> scaled(s.sum, numbers.curvature * P(pow2(boost)));
-    const V origin = at_maximum(v, n, s.where), less(static_cast<T>(pow2(-boost)));
-    const P reciprocal = quotient(W{P(pow2(boost))}, s.sum).value(), zero(0.0);
+    const Normalizer<T, P> scaled(s.sum, numbers.curvature * P(pow2(S::boost)));
+    const V origin = at_maximum(v, n, s.where);
+    const P unit(S::unit), zero(0.0);
     const auto term = [&](int k) __attribute__((always_inline)) {
-      return widened(e.load(k)) * reciprocal * widened(v.load(k) - origin);
+      const P t = widened(e.load(k));
+      return S::unit == 1 ? t : t * unit;
     };
+    const auto w = [&](int k)
+                       __attribute__((always_inline)) { return widened(v.load(k) - origin); };
     P hi[16], lo[16];
-    for (int l = 0; l < lanes; ++l) {  // of +0 and a term nothing is lost
-      hi[l] = zero + term(l);
+    for (int l = 0; l < lanes; ++l) {  // of +0 and a product nothing is lost
+      hi[l] = zero + term(l) * w(l);
       lo[l] = zero;
     }
-    for (int k = 16; k < n; ++k) add_to_lane<T>(hi[k % 16], lo[k % 16], term(k));
-    const W mean = lanes_total<T>(hi, lo, lanes) * P(pow2(-boost));
+    for (int k = 16; k < n; ++k) add_product_to_lane<T>(hi[k % 16], lo[k % 16], term(k), w(k));
+    const W inverse = quotient(W{P(1 / S::unit)}, s.sum);
+    const W mean = lanes_total<T>(hi, lo, lanes) * inverse;
     const V rounded_mean = narrowed<T>(mean.value());
-    const V own = narrowed<T>(-(numbers.curvature * quotient(s.top, s.sum) * mean).value());
+    const V own = narrowed<T>(-(numbers.curvature * (s.top * inverse * unit) * mean).value());
     for (int k = 0; k < n; ++k) {
       const V a = e.load(k), p = scaled(scaled.moves() ? scaled.moved(a) : a);
-      const V w = (v.load(k) - origin) - rounded_mean;
+      const V off = (v.load(k) - origin) - rounded_mean;
       const auto large = greater(p, small);
-      const V product = select(large, p * less, p) * select(large, w, w * less);
+      const V product = select(large, p * less, p) * select(large, off, off * less);
       e.store(k, select(equal(s.where, V(ranks<T>.of[k])), own, product));
     }
     labelled.blank(slot, numbers, e);

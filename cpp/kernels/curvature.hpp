@@ -39,15 +39,63 @@ void cross_entropy_hessian_rows(const Call& call, index_t begin, index_t end,
   out.settle();
 }
 
-// c p_k (w_k - sum of p_j w_j) with w = v - v_{j*}: the maximum's own term is zero, and nothing
-// cancels against it.
+// Hessian-vector products: c p_k (w_k - mean), mean = sum of p_j w_j, with w = v - v_{j*}: the maximum's
+// own term is zero, and nothing cancels against it. The mean is summed of e_j w_j and divided once.
+template <class T>
+struct HvpScale {
+  // A subnormal p has lost digits that a large w would show: small p are taken 2^boost times as
+  // large, and their w as much smaller.
+  static constexpr int boost = sizeof(T) == 4 ? 24 : 54;
+  static constexpr T small = static_cast<T>(sizeof(T) == 4 ? 0x1p-70 : 0x1p-900);
+  // What takes e to where e w does not overflow in float64, unless p w 2^boost does.
+  static constexpr double unit = sizeof(T) == 4 ? 1 : 0x1p-96;
+};
+
+// Adds what a block's terms contribute to the mean; times(e) takes them to the row's scale.
+template <class T, class Times>
+SOFTLANE_INLINE void add_moments(LaneSum<T>& means, const T* e, const T* v, int n, Vec<T> origin,
+                                 Times times) {
+  using V = Vec<T>;
+  using D = Vec<double>;
+  constexpr int wide = Lanes<T>::registers * V::lanes / 16, vectors = 16 / V::lanes;
+  LaneSum<T> sum = means;  // a copy, which registers hold
+  const auto sixteen = [&](const T* e16, const T* v16, V from) __attribute__((always_inline)) {
+    for (int j = 0; j < vectors; ++j) {
+      D p[wide], w[wide];
+      to_double(V::load(e16 + j * V::lanes), p);
+      to_double(V::load(v16 + j * V::lanes) - from, w);
+      for (int i = 0; i < wide; ++i) sum.add_product(j * wide + i, times(p[i]), w[i]);
+    }
+  };
+  int k = 0;
+  for (; k + 16 <= n; k += 16) sixteen(e + k, v + k, origin);
+  if (k < n) {
+    alignas(64) T rest[2][16] = {};
+    each_vector<T>(n - k, [&](int l, auto part) __attribute__((always_inline)) {
+      part.store(part.load(e + k + l), rest[0] + l);
+      part.store(part.load(v + k + l) - origin, rest[1] + l);
+    });
+    sixteen(rest[0], rest[1], V(T(0)));
+  }
+  means = sum;
+}
+
+// Entries in place of the terms; scaled(e) = c p 2^boost.
+template <class T, class Scaled>
+SOFTLANE_INLINE void write_hvp(T* e, const T* v, int n, Vec<T> origin, Vec<T> mean, Scaled scaled) {
+  using V = Vec<T>;
+  const V small(HvpScale<T>::small), less(static_cast<T>(pow2(-HvpScale<T>::boost)));
+  each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
+    const V p = scaled(part.load(e + k)), w = (part.load(v + k) - origin) - mean;
+    const auto large = greater(p, small);
+    part.store(select(large, p * less, p) * select(large, w, w * less), e + k);
+  });
+}
+
 template <class T>
 void cross_entropy_hvp_rows(const Call& call, index_t begin, index_t end, void* memory) noexcept {
   using V = Vec<T>;
-  // A subnormal p has lost digits that a large w would show: small p are taken 2^boost times as
-  // large, and their w as much smaller.
-  constexpr int boost = sizeof(T) == 4 ? 24 : 54;
-  const V small(static_cast<T>(sizeof(T) == 4 ? 0x1p-70 : 0x1p-900));
+  using S = HvpScale<T>;
   const Scratch<T> scratch(call, memory);
   CrossEntropyRow<T> row(call, scratch, Terms::output);
   each_row(call, begin, end, [&](const RowCursor& cursor) {
@@ -55,41 +103,33 @@ void cross_entropy_hvp_rows(const Call& call, index_t begin, index_t end, void* 
     if (!row.read(cursor, out)) return out.fill(call.classes, row.whole_row());
     const RowSummary<T>& s = row.summary();
     const Wide<T> sum = s.sum();
-    const Wide<T> factor = row.curvature() * pow2(boost);
-    Normalizer<T> scaled(sum, factor);
-    const V origin(vector.at(s.argmax)), less(static_cast<T>(pow2(-boost)));
-    const Vec<double> reciprocal(quotient(Wide<T>{pow2(boost)}, sum).value());
+    Normalizer<T> scaled(sum, row.curvature() * pow2(S::boost));
+    const V origin(vector.at(s.argmax));
     LaneSum<T> means;
     const Row<T> x = cursor.of<T>(call.logits);
     each_block(row.summarizer(), x, out, s, scratch, scaled, [&](index_t k0, int n, T* e, auto) {
       const T* v = vector.fetch(k0, n, scratch.other);
-      const Vec<double> base(block_factor(call.classes, s, scratch, k0));
-      for (int k = 0; k < n; k += 16) {
-        alignas(64) T w[16] = {};
-        each_vector<T>(n - k < 16 ? n - k : 16,
-                       [&](int l, auto part) __attribute__((always_inline)) {
-                         part.store(part.load(v + k + l) - origin, w + l);
-                       });
-        const Lanes<T> e64 = Lanes<T>::load(e + k, n - k), w64 = Lanes<T>::load(w, n - k);
-        for (int j = 0; j < Lanes<T>::registers; ++j) {
-          means.add(j, e64.d[j] * base * reciprocal * w64.d[j]);
-        }
+      const double factor = block_factor(call.classes, s, scratch, k0) * S::unit;
+      if (factor == 1) {
+        add_moments(means, e, v, n, origin,
+                    [](Vec<double> t) __attribute__((always_inline)) { return t; });
+      } else {
+        add_moments(means, e, v, n, origin, [&](Vec<double> t) __attribute__((always_inline)) {
+          return t * Vec<double>(factor);
+        });
       }
     });
-    const Wide<T> wide_mean = means.total() * pow2(-boost);
+    const Wide<T> inverse = quotient(Wide<T>{1 / S::unit}, sum);
+    const Wide<T> wide_mean = means.total() * inverse;
     const V mean(static_cast<T>(wide_mean.value()));
-    each_block(
-        row.summarizer(), x, out, s, scratch, scaled, [&](index_t k0, int n, T* e, auto move) {
-          const T* v = vector.fetch(k0, n, scratch.other);
-          each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
-            const V p = scaled(move(part.load(e + k))), w = (part.load(v + k) - origin) - mean;
-            const auto large = greater(p, small);
-            part.store(select(large, p * less, p) * select(large, w, w * less), e + k);
-          });
-          out.put(k0, n, e);
-        });
+    each_block(row.summarizer(), x, out, s, scratch, scaled,
+               [&](index_t k0, int n, T* e, auto move) {
+                 write_hvp(e, vector.fetch(k0, n, scratch.other), n, origin, mean,
+                           [&](V t) __attribute__((always_inline)) { return scaled(move(t)); });
+                 out.put(k0, n, e);
+               });
     // The maximum's own entry, whose probability is known unrounded.
-    const Wide<T> top = row.curvature() * quotient(s.top, sum) * wide_mean;
+    const Wide<T> top = row.curvature() * (s.top * inverse * S::unit) * wide_mean;
     out.set(s.argmax, static_cast<T>(-top.value()));
   });
 }

@@ -162,6 +162,59 @@ inline bool abreast_cross_entropy(const Call& call, index_t begin, index_t end, 
   return true;
 }
 
+// Hessian-vector products of rows abreast, as cross_entropy_hvp_rows.
+template <class T>
+inline void abreast_hvp(const Call& call, index_t begin, index_t end, void* memory) {
+  using V = Vec<T>;
+  using P = Pack<T>;
+  using W = Wide<T, P>;
+  using S = HvpScale<T>;
+  const LabelledGroups<T> labelled(call);
+  const auto finish = [&](const Abreast<T>& rows) {
+    const GroupSummary<T>& s = rows.summary;
+    const auto numbers = labelled.numbers(rows);
+    const T* v[V::lanes] = {};
+    alignas(64) double hi[V::lanes] = {}, lo[V::lanes] = {};
+    RowCursor cursor(rows.group.first);
+    for (int r = 0; r < rows.group.count; ++r, cursor.advance()) {
+      v[r] = reinterpret_cast<const T*>(cursor.locate(call.vector));
+      LaneSum<T> means;
+      add_moments(means, rows.e[r], v[r], rows.n, V(v[r][rows.argmax[r]]),
+                  [](Vec<double> t) __attribute__((always_inline)) {
+                    return S::unit == 1 ? t : t * Vec<double>(S::unit);
+                  });
+      const Wide<T> total = means.total();
+      hi[r] = total.value();
+      lo[r] = total.low();
+    }
+    const W inverse = quotient(W{P(1 / S::unit)}, s.sum);
+    const W mean = W::of(P::load(hi), P::load(lo)) * inverse;
+    const W top = numbers.curvature * (s.top * inverse * P(S::unit)) * mean;
+    const ByRow<T> means(narrowed<T>(mean.value())), own(narrowed<T>(-top.value()));
+    const Normalizer<T, P> scaled(s.sum, numbers.curvature * P(pow2(S::boost)));
+    const NormalizerByRow<T> factors(scaled);
+    for (int r = 0; r < rows.group.count; ++r) {
+      T* const e = rows.e[r];
+      const Factor<T> f = factors[r];
+      const V origin(v[r][rows.argmax[r]]), step1 = factors.step1[r], step2 = factors.step2[r];
+      if (scaled.moves()) {
+        write_hvp(e, v[r], rows.n, origin, means[r],
+                  [&](V t) __attribute__((always_inline)) { return f(t * step1 * step2); });
+      } else {
+        write_hvp(e, v[r], rows.n, origin, means[r], f);
+      }
+      e[rows.argmax[r]] = own.of[r];
+      if ((numbers.left_out >> r & 1) != 0)
+        fill_row(e, rows.n, T(0));
+      else if ((s.bad >> r & 1) != 0)
+        fill_row(e, rows.n, quiet_nan<T>());
+    }
+  };
+  each_abreast<T>(
+      call, begin, end, memory, &call.out[0], nullptr,
+      [&](Abreast<T>& rows) { labelled.start(rows); }, finish, cross_entropy_hvp_rows<T>);
+}
+
 // By the traversal that suits the call.
 template <class T>
 inline void any_cross_entropy(const Call& call, index_t begin, index_t end, void* memory,
@@ -200,6 +253,14 @@ void cross_entropy_hessian_diag(const Call& call, index_t begin, index_t end,
                                 void* memory) noexcept {
   any_cross_entropy<T>(call, begin, end, memory, {nullptr, nullptr, present(call.out[0])},
                        cross_entropy_hessian_diag_rows<T>);
+}
+
+template <class T>
+void cross_entropy_hvp(const Call& call, index_t begin, index_t end, void* memory) noexcept {
+  const bool abreast =
+      LabelledGroups<T>::labelled(call) && suits_abreast<T>(call, &call.out[0], &call.vector);
+  return abreast ? abreast_hvp<T>(call, begin, end, memory)
+                 : across_hvp<T>(call, begin, end, memory);
 }
 
 }  // namespace SOFTLANE_ISA

@@ -183,6 +183,7 @@ struct Wide<float, D> {
     return {select(m, yes.hi, no.hi)};
   }
   D low() const { return D(0.0); }
+  static Wide of(D h, D) { return {h}; }
 };
 
 template <class D>
@@ -195,6 +196,7 @@ struct Wide<double, D> {
 
   D value() const { return hi; }
   D low() const { return lo; }
+  static Wide of(D h, D l) { return {h, l}; }
   friend Wide operator+(Wide a, Wide b) {
     const D s = a.hi + b.hi;
     const D bb = s - a.hi;
@@ -240,6 +242,15 @@ SOFTLANE_INLINE void add_to_lane(D& hi, D& lo, D v) {
   }
   hi = s;
 }
+// The same of a product, which float64 holds exactly where its factors are float32.
+template <class T, class D>
+SOFTLANE_INLINE void add_product_to_lane(D& hi, D& lo, D a, D b) {
+  if constexpr (sizeof(T) == sizeof(double)) {
+    add_to_lane<T>(hi, lo, a * b);
+  } else {
+    hi = fma1(a, b, hi);
+  }
+}
 // The sum of the first `lanes` of 16: those beyond hold nothing.
 template <class T, class D>
 SOFTLANE_INLINE Wide<T, D> lanes_total(const D* hi, const D* lo, int lanes) {
@@ -266,6 +277,9 @@ class LaneSum {
     for (int j = 0; j < registers; ++j) hi_[j] = lo_[j] = Vec<double>(0.0);
   }
   void add(int j, Vec<double> v) { add_to_lane<T>(hi_[j], lo_[j], v); }
+  void add_product(int j, Vec<double> a, Vec<double> b) {
+    add_product_to_lane<T>(hi_[j], lo_[j], a, b);
+  }
   void add_low(int j, Vec<double> v) { lo_[j] = lo_[j] + v; }
   Wide<T> total() const {
     alignas(64) double hi[16], lo[16];
