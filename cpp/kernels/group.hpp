@@ -176,28 +176,26 @@ struct GroupSummary {
       const auto term = [&](int j) __attribute__((always_inline)) {
         return select(equal(where, V(ranks<T>.of[k0 + j])), none, terms.load(j));
       };
-      for (int l = 0; l < lanes && l < left; ++l) {
-        const V a = term(l);
-        Partial<T>& q = quads[g][l];
-        if (l + 48 < left) {
-          q = Partial<T>::quad(a, term(l + 16), term(l + 32), term(l + 48));
-        } else if (l + 32 < left) {
-          q = Partial<T>::quad(a, term(l + 16), term(l + 32), none);
-        } else if (l + 16 < left) {
-          q = Partial<T>::sum(a, term(l + 16));
-        } else {
-          q = {a, none};
-        }
+      // The lanes that have four steps here, then three, two and one.
+      Partial<T>* const q = quads[g];
+      int l = 0;
+      for (; l < 16 && l + 48 < left; ++l) {
+        q[l] = Partial<T>::quad(term(l), term(l + 16), term(l + 32), term(l + 48));
+      }
+      for (; l < 16 && l + 32 < left; ++l) {
+        q[l] = Partial<T>::quad(term(l), term(l + 16), term(l + 32), none);
+      }
+      for (; l < 16 && l + 16 < left; ++l) q[l] = Partial<T>::sum(term(l), term(l + 16));
+      for (; l < 16 && l < left; ++l) q[l] = {term(l), none};
+    }
+    for (int h = max_quads / 2; h >= 1; h /= 2) {
+      for (int g = 0; g < h && g + h < count; ++g) {
+        const int present = n - (g + h) * quad_size;
+        for (int l = 0; l < 16 && l < present; ++l) quads[g][l] = quads[g][l] + quads[g + h][l];
       }
     }
     decltype(lane_term(quads[0][0])) lane[16];
-    for (int l = 0; l < lanes; ++l) {
-      const int here = (n - l + quad_size - 1) / quad_size;
-      for (int h = max_quads / 2; h >= 1; h /= 2) {
-        for (int g = 0; g < h && g + h < here; ++g) quads[g][l] = quads[g][l] + quads[g + h][l];
-      }
-      lane[l] = lane_term(quads[0][l]);
-    }
+    for (int l = 0; l < lanes; ++l) lane[l] = lane_term(quads[0][l]);
     for (int h = 8; h >= 1; h /= 2) {
       for (int l = 0; l < h && l + h < lanes; ++l) lane[l] = lane[l] + lane[l + h];
     }
