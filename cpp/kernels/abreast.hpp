@@ -211,14 +211,16 @@ inline void each_abreast(const Call& call, index_t begin, index_t end, void* mem
     }
     group.straight = group.straight && group.count == Vec<T>::lanes;
     const int last = group.count - 1;
-    const auto next = [&](auto* const* row) {  // group's, so far off
+    // How far off the next group's rows are.
+    const auto next = [&](auto* const* row) {
       return last > 0 ? (row[last] - row[0]) / last * (last + 1) : 0;
     };
+    const index_t next_x = next(rows.x), next_e = terms != nullptr ? next(rows.e) : 0;
     RowCursor at = group.first;
     for (int r = 0; r <= last; ++r, at.advance()) {
-      rows.soon[r].read = rows.x[r] + next(rows.x);
+      rows.soon[r].read = rows.x[r] + next_x;
       rows.soon[r].written = written != nullptr ? reinterpret_cast<const T*>(at.locate(*written))
-                             : terms != nullptr ? rows.e[r] + next(rows.e)
+                             : terms != nullptr ? rows.e[r] + next_e
                                                 : rows.x[r];
     }
     if (rows.begin(map)) {
