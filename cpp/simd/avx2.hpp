@@ -44,6 +44,8 @@ struct Vec<double> {
     return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
   }
   static Vec load_first(const double* p, int n, double fill) {
+    if (n >= lanes) return load(p);
+    if (n <= 0) return Vec(fill);
     const __m256i m = first(n);
     return _mm256_blendv_pd(_mm256_set1_pd(fill), _mm256_maskload_pd(p, m), _mm256_castsi256_pd(m));
   }
@@ -148,6 +150,8 @@ struct Vec<float> {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
   }
   static Vec load_first(const float* p, int n, float fill) {
+    if (n >= lanes) return load(p);
+    if (n <= 0) return Vec(fill);
     const __m256i m = first(n);
     return _mm256_blendv_ps(_mm256_set1_ps(fill), _mm256_maskload_ps(p, m), _mm256_castsi256_ps(m));
   }
