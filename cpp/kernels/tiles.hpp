@@ -37,12 +37,7 @@ SOFTLANE_INLINE void read_tile(const T* rows, index_t row_stride, int n, int fro
   constexpr int R = V::lanes / C;
   V v[C];
   for (int j = 0; j < C; ++j) {
-    const T* p = rows + j * R * row_stride + from;
-    if constexpr (R == 1) {
-      v[j] = V::load_first(p, n - from, T(0));
-    } else {
-      v[j] = V::template load_packed<R>(p, n);
-    }
+    v[j] = V::template load_packed<R>(rows + j * R * row_stride + from, n - from);
   }
   if constexpr (C > 1) {
     for (int stage = 1; stage < C; stage *= 2) {
@@ -76,12 +71,7 @@ SOFTLANE_INLINE void write_tile(const T* panel, int n, int from, T* rows, index_
     }
   }
   for (int j = 0; j < C; ++j) {
-    T* p = rows + j * R * row_stride + from;
-    if constexpr (R == 1) {
-      v[j].store_first(p, n - from);
-    } else {
-      v[j].template store_packed<R>(p, n);
-    }
+    v[j].template store_packed<R>(rows + j * R * row_stride + from, n - from);
   }
 }
 
