@@ -244,7 +244,8 @@ struct Vec<float> {
   static __m128 load_fewer(const float* p, int n) {  // than 4
     if (n <= 0) return _mm_setzero_ps();
     if (n == 1) return _mm_load_ss(p);
-    const __m128 two = _mm_castpd_ps(_mm_load_sd(reinterpret_cast<const double*>(p)));
+    // Of any alignment and type, which _mm_load_sd is not.
+    const __m128 two = _mm_castsi128_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
     return n == 2 ? two : _mm_movelh_ps(two, _mm_load_ss(p + 2));
   }
   static void store_fewer(__m128 v, float* p, int n) {  // than 4
