@@ -39,9 +39,9 @@ namespace neon {
 #define SOFTLANE_WHOLE if (n <= 0 || n % quad_size != 0) __builtin_unreachable()
 
 template <class T>
-[[gnu::flatten]] void maximum(const T* x, int n, LaneMax<T>* result) {
+[[gnu::flatten]] void maximum(const T* x, int n, Vec<T>* result) {
   SOFTLANE_WHOLE;
-  *result = LaneMax<T>(x, n, Direct<T>{});
+  *result = lane_maxima(x, n, Direct<T>{});
 }
 template <class T>
 [[gnu::flatten]] void exponential(const T* x, int n, T* e) {
@@ -66,7 +66,7 @@ template <class T>
 }
 
 #define SOFTLANE_LOOPS(T)                                                 \\
-  template void maximum<T>(const T*, int, LaneMax<T>*);                   \\
+  template void maximum<T>(const T*, int, Vec<T>*);                       \\
   template void exponential<T>(const T*, int, T*);                        \\
   template void sums<T>(const T*, int, Partial<T>*);                      \\
   template void quotients<T>(T*, int, Factor<T>);

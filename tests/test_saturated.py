@@ -46,6 +46,41 @@ def test_log_softmax_at_a_confident_maximum_is_not_zero(dtype: np.dtype, gap: in
 
 
 @pytest.mark.usefixtures("isa")
+@pytest.mark.skipif(not oracle.wide_enough, reason="needs a long double of 64 bits")
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("rows", [1, 40])
+@pytest.mark.parametrize("classes", [2, 3, 7, 16, 17, 100, 300, 1030])
+def test_a_tail_that_is_faint_beside_the_maximum_keeps_its_digits(
+    dtype: np.dtype, classes: int, rows: int, axis: int
+) -> None:
+    """From tails that the sum of all terms still holds to those of which it has no digit."""
+    rng = np.random.default_rng(classes)
+    x = rng.standard_normal((rows, classes))
+    top = rng.integers(0, classes, rows)
+    gap = np.linspace(8, 60, rows) if rows > 1 else np.array([45.0])
+    x[np.arange(rows), top] = x.max(axis=1) + gap
+    x = x.astype(dtype)
+    exact = Rows(x)
+    given = x if axis == 1 else np.asfortranarray(x).T
+    _assert_exact(
+        "softmax",
+        sl.softmax(given, axis=axis),
+        exact.softmax() if axis else exact.softmax().T,
+        dtype,
+    )
+    wanted = exact.log_softmax()
+    _assert_exact(
+        "log_softmax", sl.log_softmax(given, axis=axis), wanted if axis else wanted.T, dtype
+    )
+    loss, gradient = sl.cross_entropy_value_and_grad(given, top, axis=axis, reduction="none")
+    wanted = -wanted[np.arange(rows), top]
+    _assert_exact("loss", loss, wanted, dtype)
+    _assert_exact("loss", sl.cross_entropy(given, top, axis=axis, reduction="none"), wanted, dtype)
+    at_label = np.moveaxis(gradient, axis, 1)[np.arange(rows), top]
+    _assert_exact("gradient", at_label, np.expm1(-wanted.astype(oracle.LD)), dtype)
+
+
+@pytest.mark.usefixtures("isa")
 def test_loss_of_logits_17_0_at_label_0_is_not_zero(dtype: np.dtype) -> None:
     x = np.array([17, 0], dtype)
     got = sl.cross_entropy(x, 0)

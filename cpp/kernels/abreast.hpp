@@ -9,6 +9,14 @@
 namespace softlane {
 namespace SOFTLANE_ISA {
 
+// A vector of the rows' numbers, row by row.
+template <class T>
+struct ByRow {
+  alignas(64) T of[Vec<T>::lanes];
+  explicit ByRow(Vec<T> v) { v.store(of); }
+  Vec<T> operator[](int r) const { return Vec<T>(of[r]); }
+};
+
 template <class T>
 struct Abreast {
   using V = Vec<T>;
@@ -21,9 +29,9 @@ struct Abreast {
   T* e[W];  // null: the exponentials are not wanted
   Soon<T> soon[W];
   GroupSummary<T> summary;
-  int argmax[W];
+  int argmax[W];  // of confident rows, where exponentials are wanted; else 0
   alignas(64) T label_logit[W];
-  alignas(64) T label_rank[W];
+  alignas(64) T label_of[W];
 
   unsigned rows() const { return group.rows(); }
   T logit(int r, index_t k) const { return x[r][k]; }
@@ -31,81 +39,39 @@ struct Abreast {
   // False, with nothing written, where a row needs a shift or has no regular result.
   template <class Map>
   SOFTLANE_INLINE bool begin(const Map& map) {
-    alignas(64) T best[W * 16], quads[W * 16], by_lane[W * 16];
+    alignas(64) T best[W * W], by_lane[W * W];
     for (int r = 0; r < W; ++r) {
-      if (r >= group.count) {
-        for (int l = 0; l < 16; ++l) best[r * 16 + l] = quads[r * 16 + l] = 0;
-        continue;
-      }
-      const LaneMax<T> lanes(x[r], n, map);
-      for (int j = 0; j < LaneMax<T>::vectors; ++j) {
-        lanes.best[j].store(best + r * 16 + j * W);
-        lanes.where[j].store(quads + r * 16 + j * W);
-      }
+      (r < group.count ? lane_maxima(x[r], n, map) : V(T(0))).store(best + r * W);
     }
     GroupSummary<T>& s = summary;
-    s.highest = V(negative_infinity<T>());
-    V lane(T(0)), quad(T(0));
-    read_panel(best, 16, 16, by_lane);
-    for (int l = 0; l < 16; ++l) {
-      const V a = V::load(by_lane + l * W);
-      lane = select(greater(a, s.highest), V(static_cast<T>(l)), lane);
-      s.highest = max(a, s.highest);
-    }
-    read_panel(quads, 16, 16, by_lane);
-    for (int l = 0; l < 16; ++l) {
-      quad = select(equal(lane, V(static_cast<T>(l))), V::load(by_lane + l * W), quad);
-    }
+    read_panel(best, W, W, by_lane);
+    s.highest = V::load(by_lane);
+    for (int l = 1; l < W; ++l) s.highest = max(V::load(by_lane + l * W), s.highest);
     if (!s.start(rows(), map)) return false;
-
-    // The maximum's step.
-    alignas(64) T lane_of[W], quad_of[W], top[W], rank[W];
-    lane.store(lane_of);
-    quad.store(quad_of);
-    s.highest.store(top);
     s.base.floor.store(floor_);
     s.base.magic.store(magic_);
-    for (int r = 0; r < W; ++r) {
-      argmax[r] = 0;
-      if (r < group.count) {
-        const int k = static_cast<int>(quad_of[r]) * quad_size + static_cast<int>(lane_of[r]);
-        unsigned at_top = 16;
-        for (int i = 0; i < 4; ++i) {
-          at_top |= static_cast<unsigned>(map.sign(x[r][k + 16 * i < n ? k + 16 * i : k]) == top[r])
-                    << i;
-        }
-        argmax[r] = k + 16 * (first_set(at_top) & 3);
-      }
-      rank[r] = ranks<T>.of[argmax[r]];
-    }
-    s.where = V::load(rank);
     return true;
   }
 
   template <class Map>
   SOFTLANE_INLINE void add(const Map& map) {
-    alignas(64) T hi[W * 16], lo[W * 16], by_lane[2][W * 16], rounded[W], unkept[block_size];
+    alignas(64) T hi[W * 16], lo[W * 16], by_lane[2][W * 16], unkept[block_size];
     for (int r = 0; r < W; ++r) {
-      rounded[r] = 0;
       if (r >= group.count) {
         for (int l = 0; l < 16; ++l) hi[r * 16 + l] = lo[r * 16 + l] = 0;
         continue;
       }
-      Base<T> base;
-      base.floor = floor_[r];
-      base.magic = magic_[r];
       T* const terms = e[r] != nullptr ? e[r] : unkept;
-      exponentials(x[r], n, map, base, terms, soon[r],
+      exponentials(x[r], n, map, base_of(r), terms, soon[r],
                    [](int, V, V) __attribute__((always_inline)) {});
-      rounded[r] = terms[argmax[r]];
       Partial<T> lanes[16 / W];
-      sum_lanes(terms, n, argmax[r], lanes);
+      sum_lanes(terms, n, lanes);
       for (int j = 0; j < 16 / W; ++j) {
         lanes[j].hi.store(hi + r * 16 + j * W);
         lanes[j].lo.store(lo + r * 16 + j * W);
       }
     }
-    summary.rounded_top = V::load(rounded);
+    summary.rounded_top = exp_from_base(summary.highest, map, summary.base);
     read_panel(hi, 16, 16, by_lane[0]);
     read_panel(lo, 16, 16, by_lane[1]);
     decltype(lane_term(Partial<T>{})) lane[16];
@@ -115,22 +81,59 @@ struct Abreast {
     for (int h = 8; h >= 1; h /= 2) {
       for (int l = 0; l < h; ++l) lane[l] = lane[l] + lane[l + h];
     }
-    summary.tail = lane_total(lane[0]);
+    const P own = widened(summary.rounded_top);
+    summary.tail = lane_total(lane[0]) + Wide<T, P>{-own};
+    const unsigned faint =
+        static_cast<unsigned>(greater(P(faint_share<T>) * own, summary.tail.value())) & rows();
+    if (faint != 0) sum_without_tops(faint, map, unkept);
     summary.top = exp_wide(summary.highest, map, summary.base);
     summary.classify(rows());
+    find_tops(static_cast<unsigned>(summary.confident));
+  }
+
+  // Sets argmax of regular rows.
+  void find_tops(unsigned of) {
+    for (int& k : argmax) k = 0;
+    of &= rows() & ~summary.bad;
+    if (of == 0 || e[0] == nullptr) return;
+    const ByRow<T> own(summary.rounded_top);
+    for (; of != 0; of &= of - 1) {
+      const int r = first_set(of);
+      argmax[r] = place_of(e[r], n, own.of[r]);
+    }
   }
 
  private:
+  Base<T> base_of(int r) const {
+    Base<T> base;
+    base.floor = floor_[r];
+    base.magic = magic_[r];
+    return base;
+  }
+
+  template <class Map>
+  __attribute__((noinline)) void sum_without_tops(unsigned of, const Map& map, T* unkept) {
+    alignas(64) double hi[W], lo[W];
+    summary.tail.value().store(hi);
+    summary.tail.low().store(lo);
+    const ByRow<T> own(summary.rounded_top);
+    for (; of != 0; of &= of - 1) {
+      const int r = first_set(of);
+      T* const terms = e[r] != nullptr ? e[r] : unkept;
+      if (e[r] == nullptr) {
+        exponentials(x[r], n, map, base_of(r), terms, {x[r], terms},
+                     [](int, V, V) __attribute__((always_inline)) {});
+      }
+      const Wide<T> tail = sum_without(terms, n, place_of(terms, n, own.of[r]));
+      hi[r] = tail.value();
+      lo[r] = tail.low();
+    }
+    summary.tail = Wide<T, P>::of(P::load(hi), P::load(lo));
+  }
+
   alignas(64) T floor_[W], magic_[W];
 };
 
-// A vector of the rows' numbers, row by row.
-template <class T>
-struct ByRow {
-  alignas(64) T of[Vec<T>::lanes];
-  explicit ByRow(Vec<T> v) { v.store(of); }
-  Vec<T> operator[](int r) const { return Vec<T>(of[r]); }
-};
 template <class T>
 struct FactorByRow {
   ByRow<T> hi, lo;

@@ -18,9 +18,9 @@ struct GroupSlot {
   GroupSummary<T> summary;
   T *first, *second;  // panels
   const T* packed;    // rows that are to go to the first panel; else null
-  // Of the losses, a row each: what the exponentials may overwrite, and where its class stands.
+  // Of the losses, a row each: what the exponentials may overwrite, and its class.
   alignas(64) T label_logit[Vec<T>::lanes];
-  alignas(64) T label_rank[Vec<T>::lanes];
+  alignas(64) T label_of[Vec<T>::lanes];
 
   unsigned rows() const { return group.rows(); }
   T logit(int r, index_t k) const { return x.at(k)[r]; }

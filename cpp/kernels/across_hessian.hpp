@@ -35,7 +35,8 @@ inline void small_matrices(const Call& call, index_t begin, index_t end, void* m
   const auto write = [&](const GroupSlot<T>& slot, const Columns<T>& h, const auto& numbers,
                          const Variance<T, P>& variance, const auto entry) {
     const int count = n;  // a copy, which no store reaches
-    const V where = slot.summary.where, at_top = labelled.top_curvature(slot, numbers);
+    const V at_top = labelled.top_curvature(slot, numbers);
+    const V key = variance.probability(slot.summary.lone_top());
     V p[most], q[most];
     for (int k = 0; k < count; ++k) p[k] = variance.probability(slot.e.load(k), q[k]);
     for (int j = 0; j < count; ++j) {
@@ -45,7 +46,7 @@ inline void small_matrices(const Call& call, index_t begin, index_t end, void* m
         h.store(j * count + k, v);
         h.store(k * count + j, v);
       }
-      h.store(j * count + j, select(equal(where, V(ranks<T>.of[j])), at_top, variance.of(pj)));
+      h.store(j * count + j, select(equal(pj, key), at_top, variance.of(pj)));
     }
   };
   const auto finish = [&](const GroupSlot<T>& slot) {
@@ -91,7 +92,7 @@ void cross_entropy_hessian(const Call& call, index_t begin, index_t end, void* m
     const Variance<T, P> variance(s.sum, numbers.curvature);
     const VarianceByRow<T> variances(variance);
     const FactorByRow<T> between(variance.between);
-    const ByRow<T> at_top(labelled.top_curvature(slot, numbers)), where(s.where);
+    const ByRow<T> at_top(labelled.top_curvature(slot, numbers)), key(s.lone_top());
     write_panel(slot.first, n, rows, n);
     RowCursor cursor(slot.group.first);
     for (int r = 0; r < slot.group.count; ++r, cursor.advance()) {
@@ -104,7 +105,7 @@ void cross_entropy_hessian(const Call& call, index_t begin, index_t end, void* m
         const Moments<T> m(scratch, n, to);
         m.make(variances[r], rows + r * n, 0, n, [](V e) { return e; });
         m.go_on();
-        m.d[class_of_rank(where.of[r])] = at_top.of[r];
+        if (const int top = place_of(rows + r * n, n, key.of[r]); top >= 0) m.d[top] = at_top.of[r];
         out.write(between[r], m, to, scratch.terms);
       }
     }

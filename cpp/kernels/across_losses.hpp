@@ -35,22 +35,22 @@ class LabelledGroups {
     }
     for (int r = 0; r < count; ++r) {
       slot.label_logit[r] = slot.logit(r, labels[r]);
-      slot.label_rank[r] = ranks<T>.of[labels[r]];
+      slot.label_of[r] = static_cast<T>(labels[r]);
     }
-    for (int r = count; r < lanes; ++r) slot.label_logit[r] = slot.label_rank[r] = T(0);
+    for (int r = count; r < lanes; ++r) slot.label_logit[r] = slot.label_of[r] = T(0);
   }
 
   // Each class is compared with the labels: sixteen of them take less than an element here and there.
   void start_few(GroupSlot<T>& slot, const std::int64_t* labels) const {
     const P label =
         P::each([&](int j) { return Vec<double>::from_integers(labels + j * Vec<double>::lanes); });
-    const V rank = narrowed<T>(label * P(-64.0));
+    const V own = narrowed<T>(label);
     V logit = slot.x.load(0);
     for (int k = 1; k < static_cast<int>(call_.classes); ++k) {
-      logit = select(equal(rank, V(ranks<T>.of[k])), slot.x.load(k), logit);
+      logit = select(equal(own, V(ordinals<T>.of[k])), slot.x.load(k), logit);
     }
     logit.store(slot.label_logit);
-    rank.store(slot.label_rank);
+    own.store(slot.label_of);
   }
 
   // The numbers of a group's rows.
@@ -130,9 +130,10 @@ class LabelledGroups {
     const GroupSummary<T>& s = slot.summary;
     // 1 where the label has the maximum, for the masks of V and of P differ.
     const V one(T(1)), none(T(0));
-    const P at_top = widened(select(equal(V::load(slot.label_rank), s.where), one, none));
+    const V logit = V::load(slot.label_logit);
+    const P at_top = widened(select(equal(logit, s.highest), one, none));
     const auto top = equal(at_top, P(1.0));
-    const W term = exp_wide_of(V::load(slot.label_logit), s);
+    const W term = exp_wide_of(logit, s);
     const W rest = quotient(W::choose(top, s.tail, term), s.sum);
     if (v.unscaled) return gradient_of(top, rest, W{P(-1.0)});
     return gradient_of(top, v.curvature * rest, v.curvature * P(-1.0));
@@ -191,10 +192,11 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
     if (to.diagonal != nullptr) {
       const Columns<T> h = both ? diagonal.open(slot.group, slot.second) : e;
       const Variance<T, P> variance(s.sum, numbers.curvature);
-      const V at_top = labelled.top_curvature(slot, numbers);
+      const V at_top = labelled.top_curvature(slot, numbers), key = s.lone_top();
       variance.apply([&](auto of) __attribute__((always_inline)) {
         for (index_t k = 0; k < call.classes; ++k) {
-          h.store(k, select(equal(s.where, V(ranks<T>.of[k])), at_top, of(e.load(k))));
+          const V a = e.load(k);
+          h.store(k, select(equal(a, key), at_top, of(a)));
         }
       });
       labelled.blank(slot, numbers, h);
@@ -203,12 +205,12 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
     if (to.gradient != nullptr) {
       const Normalizer<T, P> scaled =
           numbers.unscaled ? Normalizer<T, P>(s.sum) : Normalizer<T, P>(s.sum, numbers.curvature);
-      const V label = V::load(slot.label_rank), at_label = labelled.label_gradient(slot, numbers);
+      const V label = V::load(slot.label_of), at_label = labelled.label_gradient(slot, numbers);
       const int n = static_cast<int>(call.classes);
       const auto write = [&](auto move) __attribute__((always_inline)) {
         for (int k = 0; k < n; ++k) {
           const V v = scaled(move(e.load(k)));
-          e.store(k, select(equal(label, V(ranks<T>.of[k])), at_label, v));
+          e.store(k, select(equal(label, V(ordinals<T>.of[k])), at_label, v));
         }
       };
       if (scaled.moves()) {
@@ -222,22 +224,6 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
   each_group<T>(
       call, begin, end, memory, terms != nullptr ? Keep::output : Keep::nothing, terms, diagonal,
       [&](GroupSlot<T>& slot) { labelled.start(slot); }, finish, rows_kernel);
-}
-
-// Row r's element of the class that its maximum is taken from.
-template <class T>
-inline Vec<T> at_maximum(const Columns<T>& v, int n, Vec<T> where) {
-  if (n <= 16) {
-    Vec<T> a = v.load(0);
-    for (int k = 1; k < n; ++k) a = select(equal(where, Vec<T>(ranks<T>.of[k])), v.load(k), a);
-    return a;
-  }
-  alignas(64) T rank[Vec<T>::lanes], a[Vec<T>::lanes];
-  where.store(rank);
-  for (int r = 0; r < Vec<T>::lanes; ++r) {
-    a[r] = v.at(class_of_rank(rank[r]))[r];
-  }
-  return Vec<T>::load(a);
 }
 
 // As cross_entropy_hvp_rows.
@@ -258,7 +244,11 @@ inline void across_hvp(const Call& call, index_t begin, index_t end, void* memor
     const Columns<T> v = vector.read(slot.group, slot.second, buffer), e = slot.e;
     const auto numbers = labelled.numbers(slot);
     const Normalizer<T, P> scaled(s.sum, numbers.curvature * P(pow2(S::boost)));
-    const V origin = at_maximum(v, n, s.where);
+    const V key = s.lone_top(), own_term = s.rounded_top;
+    V origin = v.load(0);
+    for (int k = n - 1; k >= 0; --k) {
+      origin = select(equal(e.load(k), own_term), v.load(k), origin);
+    }
     const P unit(S::unit), zero(0.0);
     const auto term = [&](int k) __attribute__((always_inline)) {
       const P t = widened(e.load(k));
@@ -281,7 +271,7 @@ inline void across_hvp(const Call& call, index_t begin, index_t end, void* memor
       const V off = (v.load(k) - origin) - rounded_mean;
       const auto large = greater(p, small);
       const V product = select(large, p * less, p) * select(large, off, off * less);
-      e.store(k, select(equal(s.where, V(ranks<T>.of[k])), own, product));
+      e.store(k, select(equal(a, key), own, product));
     }
     labelled.blank(slot, numbers, e);
   };

@@ -12,8 +12,7 @@ struct Mend {
   Vec<T> key, value;
   explicit Mend(const GroupSummary<T>& s) {
     using P = Pack<T>;
-    const Vec<T> nan(quiet_nan<T>());
-    key = select(narrowed<T>(s.confident), s.rounded_top, nan);
+    key = s.lone_top();
     P p = quotient(s.top, s.sum).value();
     if (s.tied) {
       const P one(1.0);

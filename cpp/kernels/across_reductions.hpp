@@ -17,9 +17,12 @@ inline Wide<T, Pack<T>> refined_tail(const GroupSlot<T>& slot, int n, const Stag
   const V share = narrowed<T>(s.tail.value() * P(0x1p-6)), absent(negative_infinity<T>());
   const Columns<T> rest = in_panel(slot.second);
   W large{P(0.0)};
+  V yet = s.highest;  // the maximum, until it has been met
   for (int k = 0; k < n; ++k) {
     const V a = map.sign(slot.x.load(k)), e = exp_from_base(a, map, s.base);
-    const V others = select(equal(s.where, V(ranks<T>.of[k])), absent, a);
+    const auto at_top = equal(a, yet);
+    const V others = select(at_top, absent, a);
+    yet = select(at_top, V(quiet_nan<T>()), yet);
     const V counted = select(greater(e, share), others, absent);
     rest.store(k, map.sign(select(greater(e, share), absent, others)));
     const W sum = large + exp_wide(counted, map, s.base);

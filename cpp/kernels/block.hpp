@@ -1,15 +1,16 @@
 // The summary of a block of up to 1024 elements: its maximum, the exponent of its base, and the sum
-// of all terms but the maximum's own.
+// of all terms but the maximum's own (`top`), the tail.
 //
 // THE CANONICAL ORDER, which every traversal keeps, so that bits depend on the row's values alone:
 //   - blocks of 1024 elements, each with its own base exponent N_b = round(max_b log2 e);
 //   - in a block, element k is in lane l = k mod 16, step i = k / 16, quad g = i / 4;
-//   - the block's first maximum is the one in the lowest lane that holds it, there in the lowest
-//     step; its term counts as 0 here and is carried apart (`top`);
 //   - a quad is (e0 + e1) + (e2 + e3);
 //   - a lane's 16 quads are added by halving: g with g + 8, + 4, + 2, + 1;
 //   - the 16 lanes likewise: l with l + 8, + 4, + 2, + 1;
 //   - each of these additions carries what it rounds away (quads.hpp);
+//   - the tail is this sum less the maximum's term as the sum has it. Where that leaves less than a
+//     `faint_share` of the term, its digits are those of what the additions did not carry: the block is
+//     summed once more with that term as 0;
 //   - blocks are merged in order, moved to the larger base by a power of two.
 // Absent elements are +0 terms, which change nothing: a -inf appended leaves every bit alone.
 #pragma once
@@ -22,13 +23,6 @@
 namespace softlane {
 namespace SOFTLANE_ISA {
 
-// Largest element of a block, its lane, and the quad of that lane which has it.
-template <class T>
-struct BlockMax {
-  T value;
-  int lane = 0, quad = 0;
-};
-
 template <class T>
 struct BlockSummary {
   T max = 0;
@@ -37,20 +31,19 @@ struct BlockSummary {
   Wide<T> top{0}, tail{0};  // relative to the base
   T rounded_top = 0;        // the maximum's term as the output has it
   Wide<T> tail_gap{0};      // sum of e_k (argument - argument of x_k); entropy alone asks for it
-  int argmax = 0;           // within the block
+  int argmax = -1;          // within the block, where the top outweighs the tail
 };
 
-// body(quad, offset, chunk maker) over a block's quads: full ones take whole vectors, the last one
-// the lanes that exist.
+// Does the maximum outweigh all others? Then no other class shares it.
+template <class D, class W>
+SOFTLANE_INLINE auto outweighs(const W& top, const W& tail) {
+  return greater(D(0.99) * top.value(), tail.value());
+}
+
+// What the additions lose of a sum is below 2^-48 of it (2^-104 for float64 rows): a tail of this share
+// has it in 2^-28 (2^-60) of itself.
 template <class T>
-struct QuadChunk {
-  int left;  // elements from the quad's begin to the block's end
-  First<Vec<T>> at(int offset) const { return {left - offset}; }
-};
-template <class T>
-struct FullQuad {
-  Whole<Vec<T>> at(int) const { return {}; }
-};
+inline constexpr double faint_share = sizeof(T) == 4 ? 0x1p-20 : 0x1p-44;
 
 inline void to_double(Vec<double> v, Vec<double>* d) { d[0] = v; }
 inline void to_double(Vec<float> v, Vec<double>* d) { widen(v, d); }
@@ -60,58 +53,30 @@ constexpr T negative_infinity() {
   return -static_cast<T>(__builtin_inf());
 }
 
-// Each lane's maximum, and the first quad that has it.
-template <class T>
-struct LaneMax {
-  static constexpr int vectors = 16 / Vec<T>::lanes;
-  Vec<T> best[vectors], where[vectors];
-
-  template <class Map>
-  SOFTLANE_INLINE LaneMax(const T* x, int n, const Map& map) {
-    using V = Vec<T>;
-    for (int j = 0; j < vectors; ++j) {
-      best[j] = V(negative_infinity<T>());
-      where[j] = V(T(0));
-    }
-    auto quad = [&](int g, auto part) __attribute__((always_inline)) {
-      const T* q = x + g * quad_size;
-      const T fill = map.sign(negative_infinity<T>());
-      for (int j = 0; j < vectors; ++j) {
-        V a[4];
-        for (int i = 0; i < 4; ++i) {
-          const int offset = i * 16 + j * V::lanes;
-          a[i] = map.sign(part.at(offset).load(q + offset, fill));
-        }
-        const V m = max(max(a[0], a[1]), max(a[2], a[3]));
-        where[j] = select(greater(m, best[j]), V(static_cast<T>(g)), where[j]);
-        best[j] = max(m, best[j]);
-      }
-    };
-    const int full = n / quad_size;
-    for (int g = 0; g < full; ++g) quad(g, FullQuad<T>{});
-    if (n % quad_size != 0) quad(full, QuadChunk<T>{n - full * quad_size});
+// The maxima of a block's elements, by lanes of a vector. What is left at the end overlaps with what has
+// been seen.
+template <class T, class Map>
+SOFTLANE_INLINE Vec<T> lane_maxima(const T* x, int n, const Map& map) {
+  using V = Vec<T>;
+  constexpr int width = V::lanes;
+  if (n < width) return map.sign(V::load_first(x, n, map.sign(negative_infinity<T>())));
+  const auto at = [&](int k) { return map.sign(V::load(x + k)); };
+  const auto four = [&](int k) __attribute__((always_inline)) {
+    return max(max(at(k), at(k + width)), max(at(k + 2 * width), at(k + 3 * width)));
+  };
+  V best = at(n - width), other = best;
+  int k = 0;
+  for (; k + 8 * width <= n; k += 8 * width) {
+    best = max(four(k), best);
+    other = max(four(k + 4 * width), other);
   }
-};
+  for (; k + width <= n; k += width) best = max(at(k), best);
+  return max(other, best);
+}
 
 template <class T, class Map>
-SOFTLANE_INLINE BlockMax<T> block_max(const T* x, int n, const Map& map) {
-  using V = Vec<T>;
-  constexpr int vectors = LaneMax<T>::vectors;
-  const LaneMax<T> lanes(x, n, map);
-  V all = lanes.best[0];
-  for (int j = 1; j < vectors; ++j) all = max(lanes.best[j], all);
-  BlockMax<T> result{reduce_max(all)};
-  // Without a branch: where the maximum stands is not to be predicted, and a wrong guess would throw
-  // away the next block's work (3 to 8 ns of a block's 75 to 150).
-  unsigned hits = 0;
-  T quads[16];
-  for (int j = 0; j < vectors; ++j) {
-    hits |= static_cast<unsigned>(equal(lanes.best[j], V(result.value))) << (j * V::lanes);
-    lanes.where[j].store(quads + j * V::lanes);
-  }
-  result.lane = first_set(hits | 0x10000u) & 15;
-  result.quad = static_cast<int>(quads[result.lane]);
-  return result;
+SOFTLANE_INLINE T block_max(const T* x, int n, const Map& map) {
+  return reduce_max(lane_maxima(x, n, map));
 }
 
 // What is wanted from memory soon, as long as the block at hand: what follows it, or another row. A block
@@ -151,12 +116,23 @@ SOFTLANE_INLINE void exponentials(const T* x, int n, const Map& map, const Base<
   for (; k + 4 * width <= n; k += 4 * width) {
     vectors(k, std::integral_constant<int, 4>{}, [](int) { return Whole<V>{}; });
   }
-  const int left = n - k;
-  const auto rest = [left](int at) { return First<V>{left - at}; };
-  if (left > 2 * width) {
-    vectors(k, std::integral_constant<int, 4>{}, rest);
-  } else if (left > 0) {
-    vectors(k, std::integral_constant<int, 2>{}, rest);
+  // The vectors that are left, all whole but the last.
+  const auto rest = [&](auto count) __attribute__((always_inline)) {
+    constexpr int last = (decltype(count)::value - 1) * width;
+    const int left = n - k;
+    vectors(k, count, [=](int at) __attribute__((always_inline)) {
+      return First<V>{at < last ? width : left - last};
+    });
+  };
+  switch ((n - k + width - 1) / width) {
+    case 4:
+      return rest(std::integral_constant<int, 4>{});
+    case 3:
+      return rest(std::integral_constant<int, 3>{});
+    case 2:
+      return rest(std::integral_constant<int, 2>{});
+    case 1:
+      return rest(std::integral_constant<int, 1>{});
   }
 }
 
@@ -164,22 +140,13 @@ enum class Gap : bool { skip, sum };  // is tail_gap wanted?
 
 // Exponentials of a block into e[0..n), and their sum. e may be x itself.
 template <Gap gap, class T, class Map>
-SOFTLANE_INLINE BlockSummary<T> summarize_block(const T* x, int n, const BlockMax<T>& top,
-                                                const Map& map, T* e) {
+SOFTLANE_INLINE BlockSummary<T> summarize_block(const T* x, int n, T top, const Map& map, T* e) {
   using V = Vec<T>;
   BlockSummary<T> s;
-  s.max = top.value;
-  s.argument = map.wide_argument(top.value);
-  s.base = Base<T>(map, top.value);
+  s.max = top;
+  s.argument = map.wide_argument(top);
+  s.base = Base<T>(map, top);
   const Base<T> base = s.base;
-  // The maximum's step; read before its exponential overwrites x.
-  const int lane = top.quad * quad_size + top.lane;
-  unsigned at_top = 0;
-  for (int i = 0; i < 4; ++i) {
-    const int k = lane + 16 * i;
-    at_top |= static_cast<unsigned>(map.sign(x[k < n ? k : lane]) == top.value) << i;
-  }
-  s.argmax = lane + 16 * (first_set(at_top | 16u) & 3);
 
   LaneSum<T> gaps;
   // Not -inf, which would meet its own terms' zeros.
@@ -206,11 +173,16 @@ SOFTLANE_INLINE BlockSummary<T> summarize_block(const T* x, int n, const BlockMa
                    }
                  }
                });
-  s.rounded_top = e[s.argmax];
-  s.top = exp_wide(top.value, map, base);
+  s.rounded_top = exp_from_base(V(top), map, base).lane0();
+  s.top = exp_wide(top, map, base);
   Partial<T> lanes[16 / V::lanes];
-  sum_lanes(e, n, s.argmax, lanes);
-  s.tail = halved(lanes);
+  sum_lanes(e, n, lanes);
+  const double own = static_cast<double>(s.rounded_top);
+  s.tail = halved(lanes) + Wide<T>{-own};
+  if (outweighs<double>(s.top, s.tail)) {
+    s.argmax = place_of(e, n, s.rounded_top);
+    if (s.tail.value() < faint_share<T> * own) s.tail = sum_without(e, n, s.argmax);
+  }
   if (gap == Gap::sum) s.tail_gap = gaps.total();
   return s;
 }

@@ -40,7 +40,8 @@ void cross_entropy_hessian_rows(const Call& call, index_t begin, index_t end,
 }
 
 // Hessian-vector products: c p_k (w_k - mean), mean = sum of p_j w_j, with w = v - v_{j*}: the maximum's
-// own term is zero, and nothing cancels against it. The mean is summed of e_j w_j and divided once.
+// own term is zero, and nothing cancels against it. j* is the first class that has the maximum's
+// exponential. The mean is summed of e_j w_j and divided once.
 template <class T>
 struct HvpScale {
   // A subnormal p has lost digits that a large w would show: small p are taken 2^boost times as
@@ -104,9 +105,12 @@ void cross_entropy_hvp_rows(const Call& call, index_t begin, index_t end, void* 
     const RowSummary<T>& s = row.summary();
     const Wide<T> sum = s.sum();
     Normalizer<T> scaled(sum, row.curvature() * pow2(S::boost));
-    const V origin(vector.at(s.argmax));
-    LaneSum<T> means;
     const Row<T> x = cursor.of<T>(call.logits);
+    const T* const at_top =
+        row.summarizer().terms_of(x, out, s, s.top_block, block_length(call.classes, s.top_block));
+    const V origin(vector.at(
+        s.top_block + place_of(at_top, block_length(call.classes, s.top_block), s.rounded_top)));
+    LaneSum<T> means;
     each_block(row.summarizer(), x, out, s, scratch, scaled, [&](index_t k0, int n, T* e, auto) {
       const T* v = vector.fetch(k0, n, scratch.other);
       const double factor = block_factor(call.classes, s, scratch, k0) * S::unit;
@@ -129,6 +133,7 @@ void cross_entropy_hvp_rows(const Call& call, index_t begin, index_t end, void* 
                  out.put(k0, n, e);
                });
     // The maximum's own entry, whose probability is known unrounded.
+    if (!s.confident()) return;
     const Wide<T> top = row.curvature() * (s.top * inverse * S::unit) * wide_mean;
     out.set(s.argmax, static_cast<T>(-top.value()));
   });

@@ -10,22 +10,16 @@
 namespace softlane {
 namespace SOFTLANE_ISA {
 
-// Which of several classes that share the maximum is the first: the lowest lane k mod 16, then the
-// lowest step k / 16. The first has the largest rank.
+// The classes as T has them.
 template <class T>
-struct Ranks {
+struct Ordinals {
   T of[block_size];
-  constexpr Ranks() : of() {
-    for (int k = 0; k < block_size; ++k) of[k] = static_cast<T>(-(k % 16 * 64 + k / 16));
+  constexpr Ordinals() : of() {
+    for (int k = 0; k < block_size; ++k) of[k] = static_cast<T>(k);
   }
 };
 template <class T>
-inline constexpr Ranks<T> ranks{};
-template <class T>
-inline int class_of_rank(T rank) {
-  const int place = -static_cast<int>(rank);
-  return place / 64 + place % 64 * 16;
-}
+inline constexpr Ordinals<T> ordinals{};
 
 // What the lanes of a canonical sum are added as, once their quads are.
 inline Pack<float> lane_term(const Partial<float>& p) { return widened(p.hi) + widened(p.lo); }
@@ -43,8 +37,8 @@ struct GroupSummary {
   using V = Vec<T>;
   using P = Pack<T>;
 
-  V highest, where;  // the maximum, and the rank of the class that the maximum is taken from
-  V rounded_top;
+  V highest;      // the maximum
+  V rounded_top;  // its term, as the sums have it
   Base<T, V> base;
   Wide<T, P> top, tail, sum;
   P others;   // how many share the maximum, where nothing else counts
@@ -55,57 +49,62 @@ struct GroupSummary {
   // The maxima. False where a row needs a shift or has no regular result.
   template <class Map>
   SOFTLANE_INLINE bool begin(const Columns<T>& x, int n, unsigned rows, const Map& map) {
-    V most(negative_infinity<T>()), at(T(-block_size));
+    V most(negative_infinity<T>());
     for (int k = 0; k < n; ++k) {
       __builtin_prefetch(x.at(k) + V::lanes);  // the next group's, if they lie side by side
-      const V a = map.sign(x.load(k)), rank(ranks<T>.of[k]);
-      const V tied_at = select(equal(a, most), max(rank, at), at);
-      at = select(greater(a, most), rank, tied_at);
-      most = max(a, most);
+      most = max(map.sign(x.load(k)), most);
     }
     highest = most;
-    where = at;
     return start(rows, map);
   }
 
-  // The same for N <= 16 classes, whose first maximum in memory is the first in lane order.
+  // The same for N <= 16 classes.
   template <int N, class Map>
   SOFTLANE_INLINE bool begin_few(const Columns<T>& x, unsigned rows, const Map& map) {
-    V most = map.sign(x.load(0)), at(T(0));
+    V most = map.sign(x.load(0));
 #pragma GCC unroll 16
-    for (int k = 1; k < N; ++k) {
-      const V a = map.sign(x.load(k));
-      at = select(greater(a, most), V(ranks<T>.of[k]), at);
-      most = max(a, most);
-    }
+    for (int k = 1; k < N; ++k) most = max(map.sign(x.load(k)), most);
     highest = most;
-    where = at;
     return start(rows, map);
   }
 
   template <int N, class Map>
   SOFTLANE_INLINE void add_few(const Columns<T>& x, const Columns<T>& e, const Map& map) {
-    // Copies, for the compiler takes the stores to change *this.
+    // A copy, for the compiler takes the stores to change *this.
     const Base<T, V> own_base = base;
-    const V at = where;
-    V t[N], own(T(0));
-#pragma GCC unroll 4
-    for (int k = 0; k < N; k += 4) {
-      const int count = N - k < 4 ? N - k : 4;
-      V a[4];
-#pragma GCC unroll 4
-      for (int i = 0; i < count; ++i) a[i] = map.sign(x.load(k + i));
-      exp_from_base_of(count, a, map, own_base);
-#pragma GCC unroll 4
-      for (int i = 0; i < count; ++i) {
-        e.store(k + i, a[i]);
-        const auto here = equal(at, V(ranks<T>.of[k + i]));
-        own = select(here, a[i], own);
-        t[k + i] = select(here, V(T(0)), a[i]);
-      }
+    // The maximum's own term is picked out of three, for 100 000 rows of 3 take 5% longer else; of more
+    // that takes longer than one exponential more.
+    constexpr bool picked = N <= 3;
+    constexpr int all = picked ? N : N + 1;
+    V t[all];
+    t[all - 1] = highest;
+#pragma GCC unroll 16
+    for (int k = 0; k < N; ++k) t[k] = map.sign(x.load(k));
+    decltype(equal(t[0], t[0])) at_top[picked ? N : 1];
+    for (int k = 0; picked && k < N; ++k) at_top[k] = equal(t[k], highest);
+#pragma GCC unroll 5
+    for (int k = 0; k < all; k += 4) {
+      exp_from_base_of(all - k < 4 ? all - k : 4, t + k, map, own_base);
     }
+#pragma GCC unroll 16
+    for (int k = 0; k < N; ++k) e.store(k, t[k]);
+    V own = t[picked ? 0 : N];
+    for (int k = 1; picked && k < N; ++k) own = select(at_top[k], t[k], own);
     rounded_top = own;
-    tail = lane_total(lane_tree<0, 1, N>(t));
+    set_tail(lane_total(lane_tree<0, 1, N>(t)),
+             [&]() __attribute__((always_inline)) { return sum_without_top_few<N>(e); });
+  }
+  // Every fifth group of three classes comes here where logits spread over 20.
+  template <int N>
+  __attribute__((noinline)) Wide<T, P> sum_without_top_few(const Columns<T>& e) const {
+    const V own = rounded_top;
+    V t[N];
+#pragma GCC unroll 16
+    for (int k = 0; k < N; ++k) {
+      const V a = e.load(k);
+      t[k] = select(equal(a, own), V(T(0)), a);
+    }
+    return lane_total(lane_tree<0, 1, N>(t));
   }
 
   template <int L, int S, int N>
@@ -153,14 +152,11 @@ struct GroupSummary {
   template <class Map>
   SOFTLANE_INLINE void add(const Columns<T>& x, const Columns<T>& e, int n, const Map& map) {
     alignas(64) T chunk[quad_size * V::lanes];
-    Partial<T> quads[max_quads][16];
-    const int lanes = n < 16 ? n : 16, count = (n + quad_size - 1) / quad_size;
-    const V none(T(0));
-    for (int g = 0; g < count; ++g) {
-      const int k0 = g * quad_size, left = n - k0 < quad_size ? n - k0 : quad_size;
-      const Columns<T> terms = e ? Columns<T>{e.data + k0 * e.stride, e.stride}
-                                 : Columns<T>{reinterpret_cast<char*>(chunk),
-                                              V::lanes * static_cast<index_t>(sizeof(T))};
+    const Columns<T> spare{reinterpret_cast<char*>(chunk),
+                           V::lanes * static_cast<index_t>(sizeof(T))};
+    rounded_top = exp_from_base(highest, map, base);
+    const Wide<T, P> whole = sum_of(n, [&](int k0, int left) __attribute__((always_inline)) {
+      const Columns<T> terms = e ? e.from(k0) : spare;
       int k = 0;
       for (; k + 4 <= left; k += 4) exponentials<4>(x, k0 + k, terms, k, map);
       switch (left - k) {
@@ -173,9 +169,21 @@ struct GroupSummary {
         case 1:
           exponentials<1>(x, k0 + k, terms, k, map);
       }
-      const auto term = [&](int j) __attribute__((always_inline)) {
-        return select(equal(where, V(ranks<T>.of[k0 + j])), none, terms.load(j));
-      };
+      return [terms](int j) __attribute__((always_inline)) { return terms.load(j); };
+    });
+    set_tail(whole, [&] { return sum_without_top(x, e, n, map); });
+  }
+
+  // term = terms(k0, left) for 64 classes at a time, and the sum of their term(0..left), in the
+  // canonical order.
+  template <class Terms>
+  SOFTLANE_INLINE Wide<T, P> sum_of(int n, Terms terms) const {
+    Partial<T> quads[max_quads][16];
+    const int lanes = n < 16 ? n : 16, count = (n + quad_size - 1) / quad_size;
+    const V none(T(0));
+    for (int g = 0; g < count; ++g) {
+      const int k0 = g * quad_size, left = n - k0 < quad_size ? n - k0 : quad_size;
+      const auto term = terms(k0, left);
       // The lanes that have four steps here, then three, two and one.
       Partial<T>* const q = quads[g];
       int l = 0;
@@ -199,8 +207,32 @@ struct GroupSummary {
     for (int h = 8; h >= 1; h /= 2) {
       for (int l = 0; l < h && l + h < lanes; ++l) lane[l] = lane[l] + lane[l + h];
     }
-    tail = lane_total(lane[0]);
-    rounded_top = exp_from_base(highest, map, base);
+    return lane_total(lane[0]);
+  }
+
+  // From the sum of all terms, and for rows that need it without(), that of all but the maximum's.
+  template <class Without>
+  SOFTLANE_INLINE void set_tail(const Wide<T, P>& whole, Without without) {
+    const P own = widened(rounded_top);
+    tail = whole + Wide<T, P>{-own};
+    const auto faint = greater(P(faint_share<T>) * own, tail.value());
+    if (any(faint)) tail = Wide<T, P>::choose(faint, without(), tail);
+  }
+  // Of terms in `e` or, where that is none, made of x once more.
+  template <class Map>
+  __attribute__((noinline)) Wide<T, P> sum_without_top(const Columns<T>& x, const Columns<T>& e,
+                                                       int n, const Map& map) const {
+    return sum_of(n, [&](int k0, int) __attribute__((always_inline)) {
+      return [&, k0](int j) __attribute__((always_inline)) {
+        const V t = e ? e.load(k0 + j) : exp_from_base(map.sign(x.load(k0 + j)), map, base);
+        return select(equal(t, rounded_top), V(T(0)), t);
+      };
+    });
+  }
+
+  // The maximum's term in rows where it outweighs all others. Elsewhere NaN, which equals no term.
+  SOFTLANE_INLINE V lone_top() const {
+    return select(narrowed<T>(confident), rounded_top, V(static_cast<T>(__builtin_nan(""))));
   }
 
   // What follows from the sums.
@@ -241,7 +273,7 @@ struct GroupSummary {
   SOFTLANE_INLINE void classify(unsigned rows) {
     const P zero(0.0);
     bad = ~static_cast<unsigned>(equal(tail.value(), tail.value())) & rows;
-    confident = greater(P(0.99) * top.value(), tail.value());
+    confident = outweighs<P>(top, tail);
     others = zero;
     sum = top + tail;
     // Others are a whole number of times the maximum's term, 1024 at most: the rounded quotient is

@@ -84,27 +84,28 @@ class CrossEntropyRow {
 
   // The two elements of the gradient where p_k - t_k would cancel or is not on the common path.
   void mend_gradient(const Row<T>& gradient, const RowConstants<T>& c) const {
-    const index_t y = target_.label(), top = summary_.argmax;
+    const index_t y = target_.label();
     const Wide<T> st = gradient_scale(), w = curvature();
     const auto difference = [&](const Wide<T>& term, index_t k) {
       return (w * quotient(term, c.sum) + st * target_.at(k) * -1.0).value();
     };
-    if (y >= 0 && y != top && holds(y)) {
-      const Wide<T> term = exp_wide(label_logit_, summarize_.map(), summary_.base);
-      gradient.set(y, static_cast<T>(difference(term, y)));
+    // 1 - p of a class that has the maximum is T / S.
+    const Wide<T> rest = w * quotient(summary_.tail, c.sum) * -1.0;
+    if (y >= 0 && holds(y)) {
+      const bool at_top = !target_.dense() && label_logit_ == summary_.max;
+      gradient.set(
+          y, static_cast<T>(
+                 at_top ? rest.value()
+                        : difference(exp_wide(label_logit_, summarize_.map(), summary_.base), y)));
     }
-    if ((y == top || target_.dense()) && holds(top)) {
-      // 1 - p of the maximum is T / S.
-      const Wide<T> rest = w * quotient(summary_.tail, c.sum) * -1.0;
-      const bool label_alone = y == top && !target_.dense();
-      const double value = label_alone            ? rest.value()
-                           : summary_.confident() ? (st * target_.others(top) + rest).value()
-                                                  : difference(summary_.top, top);
-      gradient.set(top, static_cast<T>(value));
+    const index_t top = summary_.argmax;
+    if (target_.dense() && summary_.confident() && holds(top)) {
+      gradient.set(top, static_cast<T>((st * target_.others(top) + rest).value()));
     }
   }
+  // A p above a half leaves 1 - p fewer digits than T / S has.
   void mend_diagonal(const Row<T>& diagonal, const Wide<T>& sum) const {
-    if (!holds(summary_.argmax)) return;
+    if (!summary_.confident() || !holds(summary_.argmax)) return;
     const Wide<T> p = quotient(summary_.top, sum), rest = quotient(summary_.tail, sum);
     diagonal.set(summary_.argmax, static_cast<T>((curvature() * (p * rest)).value()));
   }

@@ -63,7 +63,7 @@ inline void each_summary(const Call& call, index_t begin, index_t end,
     return;
   }
   RowCursor ahead(call.space, begin), behind(call.space, begin);
-  BlockMax<T> top = summarize.block_maximum(cursor.of<T>(call.logits)), next = top;
+  T top = summarize.block_maximum(cursor.of<T>(call.logits)), next = top;
   RowSummary<T> waiting;
   for (; cursor.row() < end; cursor.advance()) {
     ahead.advance();

@@ -118,6 +118,7 @@ inline bool abreast_cross_entropy(const Call& call, index_t begin, index_t end, 
     if (to.diagonal != nullptr) {
       const VarianceByRow<T> variances(Variance<T, P>(s.sum, numbers.curvature));
       const ByRow<T> at_top(labelled.top_curvature(rows, numbers));
+      const auto confident = static_cast<unsigned>(s.confident);
       RowCursor cursor(rows.group.first);
       for (int r = 0; r < rows.group.count; ++r, cursor.advance()) {
         const T* const e = rows.e[r];
@@ -128,7 +129,7 @@ inline bool abreast_cross_entropy(const Call& call, index_t begin, index_t end, 
             part.store(of(part.load(e + k)), h + k);
           });
         });
-        h[rows.argmax[r]] = at_top.of[r];
+        if ((confident >> r & 1) != 0) h[rows.argmax[r]] = at_top.of[r];
         blank(h, r);
       }
     }
@@ -170,9 +171,10 @@ inline void abreast_hvp(const Call& call, index_t begin, index_t end, void* memo
   using W = Wide<T, P>;
   using S = HvpScale<T>;
   const LabelledGroups<T> labelled(call);
-  const auto finish = [&](const Abreast<T>& rows) {
+  const auto finish = [&](Abreast<T>& rows) {
     const GroupSummary<T>& s = rows.summary;
     const auto numbers = labelled.numbers(rows);
+    rows.find_tops(rows.rows());
     const T* v[V::lanes] = {};
     alignas(64) double hi[V::lanes] = {}, lo[V::lanes] = {};
     RowCursor cursor(rows.group.first);
@@ -191,6 +193,7 @@ inline void abreast_hvp(const Call& call, index_t begin, index_t end, void* memo
     const W mean = W::of(P::load(hi), P::load(lo)) * inverse;
     const W top = numbers.curvature * (s.top * inverse * P(S::unit)) * mean;
     const ByRow<T> means(narrowed<T>(mean.value())), own(narrowed<T>(-top.value()));
+    const auto confident = static_cast<unsigned>(s.confident);
     const Normalizer<T, P> scaled(s.sum, numbers.curvature * P(pow2(S::boost)));
     const NormalizerByRow<T> factors(scaled);
     for (int r = 0; r < rows.group.count; ++r) {
@@ -203,7 +206,7 @@ inline void abreast_hvp(const Call& call, index_t begin, index_t end, void* memo
       } else {
         write_hvp(e, v[r], rows.n, origin, means[r], f);
       }
-      e[rows.argmax[r]] = own.of[r];
+      if ((confident >> r & 1) != 0) e[rows.argmax[r]] = own.of[r];
       if ((numbers.left_out >> r & 1) != 0)
         fill_row(e, rows.n, T(0));
       else if ((s.bad >> r & 1) != 0)

@@ -67,9 +67,9 @@ __attribute__((noinline)) RowSummary<T> summarize_part(const Call& call,
     }
   };
   const auto summaries = [&](const auto& map) {
-    each(map, [&](index_t begin, const T* block, int n, const BlockMax<T>& top) {
+    each(map, [&](index_t begin, const T* block, int n, T top) {
       CutBlock<T>& to = blocks[begin / block_size];
-      to.reached = call.in_place || map.wide_argument(top.value) * map.beta() <= limit;
+      to.reached = call.in_place || map.wide_argument(top) * map.beta() <= limit;
       if (!to.reached) return false;
       T* e = terms.open(begin, scratch.terms);
       const BlockSummary<T> b = summarize_block<gap>(block, n, top, map, e);
@@ -87,8 +87,8 @@ __attribute__((noinline)) RowSummary<T> summarize_part(const Call& call,
 
   summarize.shift_for(T(0));
   if (part.step == Step::maximum) {
-    each(summarize.map(), [&](index_t begin, const T*, int, const BlockMax<T>& top) {
-      blocks[begin / block_size].peak = top.value;
+    each(summarize.map(), [&](index_t begin, const T*, int, T top) {
+      blocks[begin / block_size].peak = top;
       return true;
     });
     return s;

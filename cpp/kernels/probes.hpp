@@ -20,7 +20,7 @@ inline void exp_probe(const void* logits, int n, void* out) noexcept {
 
 template <class T>
 inline void max_probe(const void* logits, int n, void* out) noexcept {
-  *static_cast<T*>(out) = block_max(static_cast<const T*>(logits), n, Direct<T>{}).value;
+  *static_cast<T*>(out) = block_max(static_cast<const T*>(logits), n, Direct<T>{});
 }
 
 template <class T>

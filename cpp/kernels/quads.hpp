@@ -71,53 +71,75 @@ inline Wide<double> halved(Partial<double>* lanes) {
   return Wide<double>{s.hi.lane0()} + Wide<double>{s.lo.lane0()};
 }
 
+// A quad of which only `left` elements are there, counted from this vector's first: the additions of
+// absent terms, +0, are left out.
+template <class T>
+SOFTLANE_INLINE Partial<T> partial_quad(const T* q, int left) {
+  using V = Vec<T>;
+  using P = Partial<T>;
+  const V none(T(0));
+  if (left <= 0) return {none, none};
+  const auto last = [&](int step) { return V::load_first(q + step * 16, left - step * 16, 0); };
+  if (left <= 16) return {last(0), none};
+  if (left <= 32) return P::sum(V::load(q), last(1));
+  const P two = P::sum(V::load(q), V::load(q + 16));
+  return two + (left <= 48 ? P{last(2), none} : P::sum(V::load(q + 32), last(3)));
+}
+
 // The sum of every S-th quad of n elements from quad G on, for the lanes of one vector: from S = 1 on it
-// is the canonical order's halving.
+// is the canonical order's halving. `last` is that of a quad that is not whole.
 template <int G, int S, class T>
-SOFTLANE_INLINE Partial<T> sum_quads(const T* e, int n) {
+SOFTLANE_INLINE Partial<T> sum_quads(const T* e, int n, const Partial<T>& last) {
   using V = Vec<T>;
   if constexpr (S == max_quads) {
     const T* const q = e + G * quad_size;
-    const int left = n - G * quad_size;
-    if (left >= quad_size) {
-      return Partial<T>::quad(V::load_once(q), V::load_once(q + 16), V::load_once(q + 32),
-                              V::load_once(q + 48));
-    }
-    return Partial<T>::quad(V::load_first(q, left, 0), V::load_first(q + 16, left - 16, 0),
-                            V::load_first(q + 32, left - 32, 0),
-                            V::load_first(q + 48, left - 48, 0));
+    if (n < (G + 1) * quad_size) return last;
+    return Partial<T>::quad(V::load_once(q), V::load_once(q + 16), V::load_once(q + 32),
+                            V::load_once(q + 48));
   } else {
-    const Partial<T> s = sum_quads<G, 2 * S>(e, n);
-    return n <= (G + S) * quad_size ? s : s + sum_quads<G + S, 2 * S>(e, n);
+    const Partial<T> s = sum_quads<G, 2 * S>(e, n, last);
+    return n <= (G + S) * quad_size ? s : s + sum_quads<G + S, 2 * S>(e, n, last);
   }
 }
 
-// The sums of a block's 16 lanes without the element that is left out, which stays as it is. A pass of
-// its own, behind the exponentials: exp keeps the multipliers busy and sums the adders, but a quad's chain of
-// both is too long to overlap with its neighbours'. As two loops they take 84 + 28 ns a block, as one 131.
+// The sums of a block's 16 lanes. A pass of its own, behind the exponentials: exp keeps the multipliers
+// busy and sums the adders, but a quad's chain of both is too long to overlap with its neighbours'. As two
+// loops they take 84 + 28 ns a block, as one 131.
 template <class T>
-__attribute__((noinline)) void sum_lanes(T* e, int n, int left_out, Partial<T>* lanes) {
+__attribute__((noinline)) void sum_lanes(const T* e, int n, Partial<T>* lanes) {
+  constexpr int width = Vec<T>::lanes;
+  for (int j = 0; j < 16 / width; ++j) {
+    const T* const first = e + j * width;
+    const int left = n - j * width, whole = left > 0 ? left / quad_size * quad_size : 0;
+    lanes[j] = sum_quads<0, 1>(first, left, partial_quad(first + whole, left - whole));
+  }
+}
+
+// Where a[0..n) first has the value, or -1.
+template <class T>
+__attribute__((noinline)) int place_of(const T* a, int n, T value) {
   using V = Vec<T>;
   constexpr int width = V::lanes;
-  // By a whole vector, as the exponentials were stored: a vector's load waits for a store of one lane.
-  static constexpr T index[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  T* const there = e + left_out / width * width;
-  const int left = n - left_out / width * width;
-  const auto other = equal(V::load(index), V(static_cast<T>(left_out % width)));
-  const bool whole = left >= width;
-  const V own = whole ? V::load(there) : V::load_first(there, left, 0);
-  const V less = select(equal(own, own), select(other, V(T(0)), own), own);  // but a NaN stays
-  if (whole)
-    less.store(there);
-  else
-    less.store_first(there, left);
-  for (int j = 0; j < 16 / width; ++j) {
-    lanes[j] = sum_quads<0, 1>(e + j * width, n - j * width);
+  const V sought(value);
+  const auto hits = [&](V v) { return static_cast<unsigned>(equal(v, sought)); };
+  int k = 0;
+  for (; k + width <= n; k += width) {
+    if (const unsigned h = hits(V::load(a + k)); h != 0) return k + first_set(h);
   }
-  if (whole)
-    own.store(there);
-  else
-    own.store_first(there, left);
+  if (k == n) return -1;
+  const unsigned h = hits(V::load_first(a + k, n - k, static_cast<T>(__builtin_nan(""))));
+  return h != 0 ? k + first_set(h) : -1;
+}
+
+// The sum of a block's terms but one, which stays as it is.
+template <class T>
+__attribute__((noinline)) Wide<T> sum_without(T* e, int n, int left_out) {
+  const T own = e[left_out];
+  e[left_out] = 0;
+  Partial<T> lanes[16 / Vec<T>::lanes];
+  sum_lanes(e, n, lanes);
+  e[left_out] = own;
+  return halved(lanes);
 }
 
 }  // namespace SOFTLANE_ISA

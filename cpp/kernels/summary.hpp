@@ -23,12 +23,13 @@ struct RowSummary {
   Base<T> base;                    // of the block that holds the maximum
   Wide<T> top{0}, tail{0}, tail_gap{0};
   T rounded_top = 0;
-  T shift = 0;        // of the map
-  double others = 0;  // how many share the maximum, where nothing else counts
-  index_t argmax = 0;
+  T shift = 0;            // of the map
+  double others = 0;      // how many share the maximum, where nothing else counts
+  index_t argmax = -1;    // where confident() holds
+  index_t top_block = 0;  // where the block begins that holds the maximum
 
-  // Is the maximum's probability above a half? Then no other class shares the maximum.
-  bool confident() const { return tail.value() < 0.99 * top.value(); }
+  // Is the maximum's probability above a half? Then its block's top outweighs the block's tail, too.
+  bool confident() const { return outweighs<double>(top, tail); }
   // S. The rounding of the maximum's own term would add to the error of all others; where several
   // classes share the maximum each of them counts unrounded.
   Wide<T> sum() const { return others > 0 ? top * (others + 1) : top + tail; }
@@ -71,7 +72,8 @@ struct RowSummary {
       base = b.base;
       top = b.top;
       rounded_top = b.rounded_top;
-      argmax = begin + b.argmax;
+      argmax = b.argmax < 0 ? -1 : begin + b.argmax;
+      top_block = begin;
     } else {
       const double factor = pow2_or_zero(moved);
       const Wide<T> sum = b.tail + b.top;
@@ -128,15 +130,14 @@ class Summarizer {
   const Affine<T>& map() const { return affine_; }
 
   // The maximum of a row of one contiguous block, which may be given to the call.
-  SOFTLANE_INLINE BlockMax<T> block_maximum(const Row<T>& x) const {
+  SOFTLANE_INLINE T block_maximum(const Row<T>& x) const {
     const T* block = x.fetch(0, static_cast<int>(classes_), scratch_.logits);
     const int n = static_cast<int>(classes_);
     return direct_ ? block_max(block, n, Direct<T>{}) : block_max(block, n, affine_);
   }
 
   // After the call map() holds the shift that the row took.
-  RowSummary<T> operator()(const Row<T>& x, const Row<T>& terms,
-                           const BlockMax<T>* known = nullptr) {
+  RowSummary<T> operator()(const Row<T>& x, const Row<T>& terms, const T* known = nullptr) {
     RowSummary<T> s;
     affine_.shift = 0;
     if (!overwrites_ || !terms.lossless()) {
@@ -211,6 +212,7 @@ class Summarizer {
     const V share(static_cast<T>(s.tail.value() * 0x1p-6));
     Wide<T> large{0};
     RowSummary<T> small;
+    bool met = false;  // the maximum
     for (index_t begin = 0; begin < classes_; begin += block_size) {
       const int n = block_length(classes_, begin);
       const T* a = x.fetch(begin, n, scratch_.logits);
@@ -223,12 +225,19 @@ class Summarizer {
         for (; hits != 0; hits &= hits - 1) {
           const int h = k + first_set(hits);
           if (h >= n) break;
-          if (begin + h != s.argmax) large = large + exp_wide(rest[h], map, s.base);
+          if (met || rest[h] != s.max) {
+            large = large + exp_wide(rest[h], map, s.base);
+          } else {
+            met = true;
+          }
           rest[h] = negative_infinity<T>();
         }
       });
-      if (s.argmax >= begin && s.argmax < begin + n)
-        rest[s.argmax - begin] = negative_infinity<T>();
+      const int place = met ? -1 : place_of(rest, n, s.max);
+      if (place >= 0) {
+        met = true;
+        rest[place] = negative_infinity<T>();
+      }
       const Affine<T> plain = map.without_sign();
       small.merge(
           summarize_block<Gap::skip>(rest, n, block_max(rest, n, plain), plain, scratch_.terms),
@@ -243,7 +252,7 @@ class Summarizer {
     T top = negative_infinity<T>();
     for (index_t begin = 0; begin < classes_; begin += block_size) {
       const int n = block_length(classes_, begin);
-      const T m = block_max(x.fetch(begin, n, scratch_.logits), n, affine_).value;
+      const T m = block_max(x.fetch(begin, n, scratch_.logits), n, affine_);
       if (!(m <= top)) top = m;
       if (m != m) return m;
     }
@@ -254,15 +263,15 @@ class Summarizer {
   // False, with the block at hand unwritten, where the row turns out to need a shift.
   template <bool checked, class Map>
   SOFTLANE_INLINE bool blocks(const Row<T>& x, const Row<T>& terms, const Map& map,
-                              RowSummary<T>& s, const BlockMax<T>* known = nullptr) const {
+                              RowSummary<T>& s, const T* known = nullptr) const {
     const double limit = static_cast<double>(ExpRange<T>::limit);
     for (index_t begin = 0; begin < classes_; begin += block_size) {
       const int n = block_length(classes_, begin);
       const T* block = x.fetch(begin, n, scratch_.logits);
-      const BlockMax<T> top = known != nullptr ? *known : block_max(block, n, map);
-      const double z = map.wide_argument(top.value) * map.beta();
+      const T top = known != nullptr ? *known : block_max(block, n, map);
+      const double z = map.wide_argument(top) * map.beta();
       if (checked) {
-        const bool low = classes_ <= block_size && z < -limit && top.value > negative_infinity<T>();
+        const bool low = classes_ <= block_size && z < -limit && top > negative_infinity<T>();
         if (!(z <= limit) || low) return false;
       }
       T* e = terms.open(begin, scratch_.terms);

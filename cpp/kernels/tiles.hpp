@@ -27,6 +27,7 @@ struct Columns {
   V load(index_t k) const { return V::load(at(k)); }
   void store(index_t k, V v) const { v.store(at(k)); }
   bool operator==(const Columns& other) const { return data == other.data; }
+  Columns from(index_t k) const { return {data + k * stride, stride}; }
 };
 
 // C classes of W packed rows of n elements, from the class at `from` on. C is a power of two, W / C
