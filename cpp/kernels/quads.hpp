@@ -42,6 +42,10 @@ struct Partial {
     return {s.hi, s.lo + fma(a.lo, V(T(1)), b.lo)};
   }
   static SOFTLANE_INLINE Partial quad(V a, V b, V c, V d) { return sum(a, b) + sum(c, d); }
+  friend SOFTLANE_INLINE void set(Partial& to, const Partial& p) {
+    to.hi = p.hi;
+    to.lo = p.lo;
+  }
   template <int H>
   Partial down() const {
     return {hi.template down<H>(), lo.template down<H>()};
@@ -72,33 +76,40 @@ inline Wide<double> halved(Partial<double>* lanes) {
 }
 
 // A quad of which only `left` elements are there, counted from this vector's first: the additions of
-// absent terms, +0, are left out.
+// absent terms, +0, are left out. Results are set member by member, here and below: where GCC 12 copies a
+// Partial it goes through memory, in pieces, and the sums wait for it.
 template <class T>
-SOFTLANE_INLINE Partial<T> partial_quad(const T* q, int left) {
+SOFTLANE_INLINE void sum_partial_quad(const T* q, int left, Partial<T>& s) {
   using V = Vec<T>;
-  using P = Partial<T>;
-  const V none(T(0));
-  if (left <= 0) return {none, none};
   const auto last = [&](int step) { return V::load_first(q + step * 16, left - step * 16, 0); };
-  if (left <= 16) return {last(0), none};
-  if (left <= 32) return P::sum(V::load(q), last(1));
-  const P two = P::sum(V::load(q), V::load(q + 16));
-  return two + (left <= 48 ? P{last(2), none} : P::sum(V::load(q + 32), last(3)));
+  s.hi = s.lo = V(T(0));
+  if (left > 48) {
+    set(s, Partial<T>::quad(V::load(q), V::load(q + 16), V::load(q + 32), last(3)));
+  } else if (left > 32) {
+    set(s, Partial<T>::sum(V::load(q), V::load(q + 16)) + Partial<T>{last(2), s.lo});
+  } else if (left > 16) {
+    set(s, Partial<T>::sum(V::load(q), last(1)));
+  } else if (left > 0) {
+    s.hi = last(0);
+  }
 }
 
 // The sum of every S-th quad of n elements from quad G on, for the lanes of one vector: from S = 1 on it
 // is the canonical order's halving. `last` is that of a quad that is not whole.
 template <int G, int S, class T>
-SOFTLANE_INLINE Partial<T> sum_quads(const T* e, int n, const Partial<T>& last) {
+SOFTLANE_INLINE void sum_quads(const T* e, int n, const Partial<T>& last, Partial<T>& s) {
   using V = Vec<T>;
   if constexpr (S == max_quads) {
     const T* const q = e + G * quad_size;
-    if (n < (G + 1) * quad_size) return last;
-    return Partial<T>::quad(V::load_once(q), V::load_once(q + 16), V::load_once(q + 32),
-                            V::load_once(q + 48));
+    if (n < (G + 1) * quad_size) return set(s, last);
+    set(s, Partial<T>::quad(V::load_once(q), V::load_once(q + 16), V::load_once(q + 32),
+                            V::load_once(q + 48)));
   } else {
-    const Partial<T> s = sum_quads<G, 2 * S>(e, n, last);
-    return n <= (G + S) * quad_size ? s : s + sum_quads<G + S, 2 * S>(e, n, last);
+    sum_quads<G, 2 * S>(e, n, last, s);
+    if (n <= (G + S) * quad_size) return;
+    Partial<T> other;
+    sum_quads<G + S, 2 * S>(e, n, last, other);
+    set(s, s + other);
   }
 }
 
@@ -111,7 +122,10 @@ __attribute__((noinline)) void sum_lanes(const T* e, int n, Partial<T>* lanes) {
   for (int j = 0; j < 16 / width; ++j) {
     const T* const first = e + j * width;
     const int left = n - j * width, whole = left > 0 ? left / quad_size * quad_size : 0;
-    lanes[j] = sum_quads<0, 1>(first, left, partial_quad(first + whole, left - whole));
+    Partial<T> last, s;
+    sum_partial_quad(first + whole, left - whole, last);
+    sum_quads<0, 1>(first, left, last, s);
+    set(lanes[j], s);
   }
 }
 
