@@ -101,6 +101,14 @@ struct LineOf {
   LineOf() = default;
   LineOf(const T* p_row, const T* q_row, const T* d_row, index_t number)
       : p(p_row[number]), q(q_row[number]), d(d_row[number]), j(static_cast<T>(number)) {}
+  SOFTLANE_INLINE LineOf(const LineOf& l) : p(l.p), q(l.q), d(l.d), j(l.j) {}
+  SOFTLANE_INLINE LineOf& operator=(const LineOf& l) {
+    p = l.p;
+    q = l.q;
+    d = l.d;
+    j = l.j;
+    return *this;
+  }
 };
 
 // The vectors of a run that begin in the lines from `first` to `end`, and in those of the `runs` - 1

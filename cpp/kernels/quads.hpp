@@ -33,6 +33,15 @@ struct Partial {
   using V = Vec<T>;
   V hi, lo;
 
+  Partial() = default;
+  SOFTLANE_INLINE Partial(V h, V l) : hi(h), lo(l) {}
+  SOFTLANE_INLINE Partial(const Partial& p) : hi(p.hi), lo(p.lo) {}
+  SOFTLANE_INLINE Partial& operator=(const Partial& p) {
+    hi = p.hi;
+    lo = p.lo;
+    return *this;
+  }
+
   static SOFTLANE_INLINE Partial sum(V a, V b) {
     const V s = a + b;
     return {s, smaller(a, b) - fnma(larger(a, b), V(T(1)), s)};
@@ -42,10 +51,6 @@ struct Partial {
     return {s.hi, s.lo + fma(a.lo, V(T(1)), b.lo)};
   }
   static SOFTLANE_INLINE Partial quad(V a, V b, V c, V d) { return sum(a, b) + sum(c, d); }
-  friend SOFTLANE_INLINE void set(Partial& to, const Partial& p) {
-    to.hi = p.hi;
-    to.lo = p.lo;
-  }
   template <int H>
   Partial down() const {
     return {hi.template down<H>(), lo.template down<H>()};
@@ -76,19 +81,19 @@ inline Wide<double> halved(Partial<double>* lanes) {
 }
 
 // A quad of which only `left` elements are there, counted from this vector's first: the additions of
-// absent terms, +0, are left out. Results are set member by member, here and below: where GCC 12 copies a
-// Partial it goes through memory, in pieces, and the sums wait for it.
+// absent terms, +0, are left out. (Results by reference, here and below: a returned one has its place in
+// memory.)
 template <class T>
 SOFTLANE_INLINE void sum_partial_quad(const T* q, int left, Partial<T>& s) {
   using V = Vec<T>;
   const auto last = [&](int step) { return V::load_first(q + step * 16, left - step * 16, 0); };
   s.hi = s.lo = V(T(0));
   if (left > 48) {
-    set(s, Partial<T>::quad(V::load(q), V::load(q + 16), V::load(q + 32), last(3)));
+    s = Partial<T>::quad(V::load(q), V::load(q + 16), V::load(q + 32), last(3));
   } else if (left > 32) {
-    set(s, Partial<T>::sum(V::load(q), V::load(q + 16)) + Partial<T>{last(2), s.lo});
+    s = Partial<T>::sum(V::load(q), V::load(q + 16)) + Partial<T>{last(2), s.lo};
   } else if (left > 16) {
-    set(s, Partial<T>::sum(V::load(q), last(1)));
+    s = Partial<T>::sum(V::load(q), last(1));
   } else if (left > 0) {
     s.hi = last(0);
   }
@@ -101,15 +106,18 @@ SOFTLANE_INLINE void sum_quads(const T* e, int n, const Partial<T>& last, Partia
   using V = Vec<T>;
   if constexpr (S == max_quads) {
     const T* const q = e + G * quad_size;
-    if (n < (G + 1) * quad_size) return set(s, last);
-    set(s, Partial<T>::quad(V::load_once(q), V::load_once(q + 16), V::load_once(q + 32),
-                            V::load_once(q + 48)));
+    if (n < (G + 1) * quad_size) {
+      s = last;
+    } else {
+      s = Partial<T>::quad(V::load_once(q), V::load_once(q + 16), V::load_once(q + 32),
+                           V::load_once(q + 48));
+    }
   } else {
     sum_quads<G, 2 * S>(e, n, last, s);
     if (n <= (G + S) * quad_size) return;
     Partial<T> other;
     sum_quads<G + S, 2 * S>(e, n, last, other);
-    set(s, s + other);
+    s = s + other;
   }
 }
 
@@ -125,7 +133,7 @@ __attribute__((noinline)) void sum_lanes(const T* e, int n, Partial<T>* lanes) {
     Partial<T> last, s;
     sum_partial_quad(first + whole, left - whole, last);
     sum_quads<0, 1>(first, left, last, s);
-    set(lanes[j], s);
+    lanes[j] = s;
   }
 }
 
