@@ -38,7 +38,10 @@ inline void small_matrices(const Call& call, index_t begin, index_t end, void* m
     const V at_top = labelled.top_curvature(slot, numbers);
     const V key = variance.probability(slot.summary.lone_top());
     V p[most], q[most];
-    for (int k = 0; k < count; ++k) p[k] = variance.probability(slot.e.load(k), q[k]);
+    for (int k = 0; k < count; ++k) {
+      p[k] = variance.probability(slot.e.load(k), q[k]);
+      q[k] = lost_share(p[k], q[k]);
+    }
     for (int j = 0; j < count; ++j) {
       const V pj = p[j], qj = q[j];
       for (int k = 0; k < j; ++k) {
@@ -59,7 +62,7 @@ inline void small_matrices(const Call& call, index_t begin, index_t end, void* m
     if (is_unit(variance.between, slot.rows())) {
       write(slot, h, numbers, variance, UnitEntry<T>{});
     } else {
-      write(slot, h, numbers, variance, Entry<T>{variance.between});
+      write(slot, h, numbers, variance, Entry<T>(variance.between));
     }
     blank_rows(h, size, s.bad, quiet_nan<T>());
     blank_rows(h, size, numbers.left_out & slot.rows(), T(0));

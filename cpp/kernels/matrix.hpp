@@ -1,5 +1,5 @@
-// The matrices c (diag(p) - p p^T): how they are written, from a row's probabilities p, what their
-// rounding lost q, and the diagonal d.
+// The matrices c (diag(p) - p p^T): how they are written, from a row's probabilities p, the share q of
+// each that its rounding lost, and the diagonal d.
 //
 // All that counts is how K^2 entries reach memory. Lines of any K that follow each other are one run of
 // K^2 elements, which is stored by whole aligned vectors: one that spans the end of a line and the begin
@@ -11,26 +11,33 @@
 namespace softlane {
 namespace SOFTLANE_ISA {
 
-// The entries of j and k != j. Every product of j and k is commutative, and c comes last: the matrix is
-// symmetric to the last bit. The entries multiply two probabilities, each of which may be off by nearly
-// 2 ULP when rounded, and by half of that before: hence the two parts.
-template <class T>
-struct Entry {
-  using V = Vec<T>;
-  Factor<T> c;
-  SOFTLANE_INLINE V operator()(V pj, V qj, V pk, V qk) const {
-    const V product = pj * pk, lost = fms(pj, pk, product) + (pj * qk + qj * pk);
-    return V(T(0)) - fma(c.hi, product, fma(c.hi, lost, c.lo * product));
-  }
-};
-// The same bits where c = 1, as mostly: 4 products and 4 sums, which are the two cycles of a vector. The
-// sum of the parts is negated last, for -0 where p underflows would not be what c gives.
+// The entries of j and k != j where c = 1, as mostly. What j and k bring to an entry is commutative: the
+// matrix is symmetric to the last bit. The entries multiply two probabilities, each of which may be off by
+// nearly 2 ULP when rounded, and by two thirds of an ULP of 1 before: hence q, and one rounding more. (p p
+// alone would be three operations of five less, and err by 3.9 ULP in float32 and more in float64; with
+// its product rounded before q counts, by 4.05.) It is negated last, for -0 where p underflows is no
+// curvature.
 template <class T>
 struct UnitEntry {
   using V = Vec<T>;
   SOFTLANE_INLINE V operator()(V pj, V qj, V pk, V qk) const {
-    const V product = pj * pk, lost = fms(pj, pk, product) + (pj * qk + qj * pk);
-    return V(T(0)) - (product + lost);
+    return V(T(0)) - fma(pj, pk, (pj * pk) * (qj + qk));
+  }
+};
+// The same for any c, to the same bits where it is 1.
+template <class T>
+struct Entry {
+  using V = Vec<T>;
+  Factor<T> c;
+  V is_one;  // 1 where c is
+  explicit Entry(const Factor<T>& factor) : c(factor) {
+    const V one(T(1)), none(T(0));
+    is_one = select(equal(c.hi, one), select(equal(c.lo, none), one, none), none);
+  }
+  SOFTLANE_INLINE V operator()(V pj, V qj, V pk, V qk) const {
+    const V product = pj * pk, both = qj + qk, lost = fma(product, both, fms(pj, pk, product));
+    const V scaled = fma(c.hi, product, fma(c.hi, lost, c.lo * product));
+    return V(T(0)) - select(equal(is_one, V(T(1))), fma(pj, pk, product * both), scaled);
   }
 };
 // Of all those vectors' lanes?
@@ -50,6 +57,12 @@ struct LaneNumbers {
 };
 template <class T>
 inline constexpr LaneNumbers<T> lane_numbers{};
+
+// lost / p, an eighth of it too large at most.
+template <class V>
+SOFTLANE_INLINE V lost_share(V p, V lost) {
+  return lost * rough_reciprocal(p);
+}
 
 // A row's p, q and d: n elements each. Where n fills a vector p and q go on with their first.
 template <class T>
@@ -77,7 +90,7 @@ struct Moments {
       Vec<T> lost;
       const Vec<T> v = variance.probability(move(part.load(e + k)), lost);
       part.store(v, p + k0 + k);
-      part.store(lost, q + k0 + k);
+      part.store(lost_share(v, lost), q + k0 + k);
       part.store(variance.of(v), d + k0 + k);
     });
   }
@@ -258,7 +271,7 @@ class Matrices {
 
   SOFTLANE_INLINE void write(const Factor<T>& c, const Moments<T>& m, char* to, T* block) const {
     is_unit(c, 1) ? write_entries(UnitEntry<T>{}, m, to, block)
-                  : write_entries(Entry<T>{c}, m, to, block);
+                  : write_entries(Entry<T>(c), m, to, block);
   }
   void fill(T v, char* to) const {
     Row<T> line{to, out_.class_stride, out_.format};

@@ -59,6 +59,10 @@ struct Vec<double> {
   friend Vec exponent_field(Vec t) {
     return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(t.r), 52));
   }
+  friend Vec rough_reciprocal(Vec a) {
+    const __m512i two = _mm512_set1_epi64(0x7fe0000000000000);
+    return _mm512_castsi512_pd(_mm512_sub_epi64(two, _mm512_castpd_si512(a.r)));
+  }
   friend double reduce_max(Vec a) {
     const __m256d m4 = _mm256_max_pd(_mm512_castpd512_pd256(a.r), _mm512_extractf64x4_pd(a.r, 1));
     const __m128d m2 = _mm_max_pd(_mm256_castpd256_pd128(m4), _mm256_extractf128_pd(m4, 1));
@@ -158,6 +162,10 @@ struct Vec<float> {
   friend Vec select(Mask m, Vec yes, Vec no) { return _mm512_mask_blend_ps(m, no.r, yes.r); }
   friend Vec exponent_field(Vec t) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(t.r), 23));
+  }
+  friend Vec rough_reciprocal(Vec a) {
+    const __m512i two = _mm512_set1_epi32(0x7f000000);
+    return _mm512_castsi512_ps(_mm512_sub_epi32(two, _mm512_castps_si512(a.r)));
   }
   friend float reduce_max(Vec a) {
     const __m256 m8 = _mm256_max_ps(_mm512_castps512_ps256(a.r), _mm512_extractf32x8_ps(a.r, 1));

@@ -16,6 +16,8 @@
 //   greater, equal -> Mask      false on NaN; unsigned(mask) has bit l for lane l
 //   select(mask, yes, no)
 //   exponent_field(t)           t's bits shifted left by the mantissa's width
+//   rough_reciprocal(a)         2^-k (1 - f / 2) of a = 2^k (1 + f) > 0, which is up to 9/8 of 1 / a: the
+//                               difference of bits; large and finite for 0 and subnormal a
 //   reduce_max                  over lanes
 //   down<H>, lane0              lane l takes lane l + H for l < H (H a power of two); lane 0
 //   widen, narrow               Vec<float> to and from consecutive Vec<double>
