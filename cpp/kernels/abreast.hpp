@@ -82,7 +82,7 @@ struct Abreast {
       for (int l = 0; l < h; ++l) lane[l] = lane[l] + lane[l + h];
     }
     const P own = widened(summary.rounded_top);
-    summary.tail = lane_total(lane[0]) + Wide<T, P>{-own};
+    summary.tail = lane_total(lane[0]).less(own);
     const unsigned faint =
         static_cast<unsigned>(greater(P(faint_share<T>) * own, summary.tail.value())) & rows();
     if (faint != 0) sum_without_tops(faint, map, unkept);

@@ -44,12 +44,15 @@ inline void small_matrices(const Call& call, index_t begin, index_t end, void* m
     }
     for (int j = 0; j < count; ++j) {
       const V pj = p[j], qj = q[j];
-      for (int k = 0; k < j; ++k) {
+      T *in_line = h.at(j * count), *in_column = h.at(j);
+      const index_t step = h.at(1) - h.at(0), line = step * count;
+#pragma GCC unroll 1  // else GCC 12 takes the loop apart and multiplies for every address
+      for (int k = 0; k < j; ++k, in_line += step, in_column += line) {
         const V v = entry(pj, qj, p[k], q[k]);
-        h.store(j * count + k, v);
-        h.store(k * count + j, v);
+        v.store(in_line);
+        v.store(in_column);
       }
-      h.store(j * count + j, select(equal(pj, key), at_top, variance.of(pj)));
+      select(equal(pj, key), at_top, variance.of(pj)).store(in_line);
     }
   };
   const auto finish = [&](const GroupSlot<T>& slot) {

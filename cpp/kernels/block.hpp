@@ -178,7 +178,7 @@ SOFTLANE_INLINE BlockSummary<T> summarize_block(const T* x, int n, T top, const 
   Partial<T> lanes[16 / V::lanes];
   sum_lanes(e, n, lanes);
   const double own = static_cast<double>(s.rounded_top);
-  s.tail = halved(lanes) + Wide<T>{-own};
+  s.tail = halved(lanes).less(own);
   if (outweighs<double>(s.top, s.tail)) {
     s.argmax = place_of(e, n, s.rounded_top);
     if (s.tail.value() < faint_share<T> * own) s.tail = sum_without(e, n, s.argmax);

@@ -214,7 +214,7 @@ struct GroupSummary {
   template <class Without>
   SOFTLANE_INLINE void set_tail(const Wide<T, P>& whole, Without without) {
     const P own = widened(rounded_top);
-    tail = whole + Wide<T, P>{-own};
+    tail = whole.less(own);
     const auto faint = greater(P(faint_share<T>) * own, tail.value());
     if (any(faint)) tail = Wide<T, P>::choose(faint, without(), tail);
   }

@@ -193,6 +193,7 @@ struct Wide<float, D> {
   }
   D low() const { return D(0.0); }
   static Wide of(D h, D) { return {h}; }
+  Wide less(D b) const { return {hi - b}; }
 };
 
 template <class D>
@@ -217,6 +218,11 @@ struct Wide<double, D> {
     const D bb = s - a.hi;
     const D err = (a.hi - (s - bb)) + (b.hi - bb);
     return normal(s, err + (a.lo + b.lo));
+  }
+  // Less b, 0 <= b <= hi: as + -b, by Dekker's two-sum.
+  Wide less(D b) const {
+    const D s = hi - b;
+    return normal(s, ((hi - s) - b) + lo);
   }
   // Exact for a power of two; else the low part rounds at 2^-106.
   friend Wide operator*(Wide a, D factor) {
