@@ -85,7 +85,7 @@ ONE_A_VECTOR = {
     "quotients": r"\s(str|stp)\sq",
 }
 MEANING = {
-    "maximum": "and where it stands",
+    "maximum": "lane by lane",
     "exponential": "alone",
     "sums": "with what they round away",
     "quotients": "by a quotient in two parts",
