@@ -40,8 +40,9 @@ SOFTLANE_INLINE auto outweighs(const W& top, const W& tail) {
   return greater(D(0.99) * top.value(), tail.value());
 }
 
-// What the additions lose of a sum is below 2^-48 of it (2^-104 for float64 rows): a tail of this share
-// has it in 2^-28 (2^-60) of itself.
+// A tail of this share has its digits. What the additions lose of a sum is what those of their low parts
+// round away: mostly below 2^-50 of it, 2^-45 if all six levels lose what they can (float64: 2^-108,
+// 2^-103). Of such a tail that is 2^-30, at worst 2^-25 (2^-64, 2^-59).
 template <class T>
 inline constexpr double faint_share = sizeof(T) == 4 ? 0x1p-20 : 0x1p-44;
 

@@ -81,8 +81,8 @@ struct Vec<double> {
     return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(t.r), 52));
   }
   friend Vec rough_reciprocal(Vec a) {
-    const __m256i two = _mm256_set1_epi64x(0x7fe0000000000000);
-    return _mm256_castsi256_pd(_mm256_sub_epi64(two, _mm256_castpd_si256(a.r)));
+    const __m256i twice_one = _mm256_set1_epi64x(0x7fe0000000000000);
+    return _mm256_castsi256_pd(_mm256_sub_epi64(twice_one, _mm256_castpd_si256(a.r)));
   }
   friend double reduce_max(Vec a) {
     const __m128d m2 = _mm_max_pd(_mm256_castpd256_pd128(a.r), _mm256_extractf128_pd(a.r, 1));
@@ -194,8 +194,8 @@ struct Vec<float> {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(t.r), 23));
   }
   friend Vec rough_reciprocal(Vec a) {
-    const __m256i two = _mm256_set1_epi32(0x7f000000);
-    return _mm256_castsi256_ps(_mm256_sub_epi32(two, _mm256_castps_si256(a.r)));
+    const __m256i twice_one = _mm256_set1_epi32(0x7f000000);
+    return _mm256_castsi256_ps(_mm256_sub_epi32(twice_one, _mm256_castps_si256(a.r)));
   }
   friend float reduce_max(Vec a) {
     const __m128 m4 = _mm_max_ps(_mm256_castps256_ps128(a.r), _mm256_extractf128_ps(a.r, 1));

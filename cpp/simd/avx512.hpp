@@ -60,8 +60,8 @@ struct Vec<double> {
     return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(t.r), 52));
   }
   friend Vec rough_reciprocal(Vec a) {
-    const __m512i two = _mm512_set1_epi64(0x7fe0000000000000);
-    return _mm512_castsi512_pd(_mm512_sub_epi64(two, _mm512_castpd_si512(a.r)));
+    const __m512i twice_one = _mm512_set1_epi64(0x7fe0000000000000);
+    return _mm512_castsi512_pd(_mm512_sub_epi64(twice_one, _mm512_castpd_si512(a.r)));
   }
   friend double reduce_max(Vec a) {
     const __m256d m4 = _mm256_max_pd(_mm512_castpd512_pd256(a.r), _mm512_extractf64x4_pd(a.r, 1));
@@ -164,8 +164,8 @@ struct Vec<float> {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(t.r), 23));
   }
   friend Vec rough_reciprocal(Vec a) {
-    const __m512i two = _mm512_set1_epi32(0x7f000000);
-    return _mm512_castsi512_ps(_mm512_sub_epi32(two, _mm512_castps_si512(a.r)));
+    const __m512i twice_one = _mm512_set1_epi32(0x7f000000);
+    return _mm512_castsi512_ps(_mm512_sub_epi32(twice_one, _mm512_castps_si512(a.r)));
   }
   friend float reduce_max(Vec a) {
     const __m256 m8 = _mm256_max_ps(_mm512_castps512_ps256(a.r), _mm512_extractf32x8_ps(a.r, 1));

@@ -72,8 +72,8 @@ struct Vec<double> {
     return vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(t.r), 52));
   }
   friend Vec rough_reciprocal(Vec a) {
-    const uint64x2_t two = vdupq_n_u64(0x7fe0000000000000);
-    return vreinterpretq_f64_u64(vsubq_u64(two, vreinterpretq_u64_f64(a.r)));
+    const uint64x2_t twice_one = vdupq_n_u64(0x7fe0000000000000);
+    return vreinterpretq_f64_u64(vsubq_u64(twice_one, vreinterpretq_u64_f64(a.r)));
   }
   friend double reduce_max(Vec a) {
     return vgetq_lane_f64(max(a, Vec(vextq_f64(a.r, a.r, 1))).r, 0);
@@ -170,8 +170,8 @@ struct Vec<float> {
     return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(t.r), 23));
   }
   friend Vec rough_reciprocal(Vec a) {
-    const uint32x4_t two = vdupq_n_u32(0x7f000000);
-    return vreinterpretq_f32_u32(vsubq_u32(two, vreinterpretq_u32_f32(a.r)));
+    const uint32x4_t twice_one = vdupq_n_u32(0x7f000000);
+    return vreinterpretq_f32_u32(vsubq_u32(twice_one, vreinterpretq_u32_f32(a.r)));
   }
   friend float reduce_max(Vec a) {
     const Vec m = max(a, Vec(vextq_f32(a.r, a.r, 2)));

@@ -55,8 +55,9 @@ struct Vec {
     return static_cast<Bits>(bits(t) << (sizeof(T) == 4 ? 23 : 52));
   }
   friend Vec rough_reciprocal(Vec a) {
-    constexpr Bits two = sizeof(T) == 4 ? Bits{0x7f000000} : static_cast<Bits>(0x7fe0000000000000);
-    return static_cast<Bits>(two - bits(a));
+    constexpr Bits twice_one =
+        sizeof(T) == 4 ? Bits{0x7f000000} : static_cast<Bits>(0x7fe0000000000000);
+    return static_cast<Bits>(twice_one - bits(a));
   }
   friend T reduce_max(Vec a) { return a.r; }
   template <int H>
