@@ -29,7 +29,8 @@ struct Abreast {
   T* e[W];  // null: the exponentials are not wanted
   Soon<T> soon[W];
   GroupSummary<T> summary;
-  int argmax[W];  // of confident rows, where exponentials are wanted; else 0
+  int argmax
+      [W];  // of confident rows, where exponentials are wanted; else 0, or as find_tops() has it
   alignas(64) T label_logit[W];
   alignas(64) T label_of[W];
 
@@ -83,15 +84,14 @@ struct Abreast {
     }
     const P own = widened(summary.rounded_top);
     summary.tail = lane_total(lane[0]).less(own);
-    const unsigned faint =
-        static_cast<unsigned>(greater(P(faint_share<T>) * own, summary.tail.value())) & rows();
+    const unsigned faint = static_cast<unsigned>(is_faint<T>(summary.tail, own)) & rows();
     if (faint != 0) sum_without_tops(faint, map, unkept);
     summary.top = exp_wide(summary.highest, map, summary.base);
     summary.classify(rows());
     find_tops(static_cast<unsigned>(summary.confident));
   }
 
-  // Sets argmax of regular rows.
+  // Sets argmax of these rows, as far as they are regular.
   void find_tops(unsigned of) {
     for (int& k : argmax) k = 0;
     of &= rows() & ~summary.bad;

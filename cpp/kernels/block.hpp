@@ -45,6 +45,10 @@ SOFTLANE_INLINE auto outweighs(const W& top, const W& tail) {
 // 2^-103). Of such a tail that is 2^-30, at worst 2^-25 (2^-64, 2^-59).
 template <class T>
 inline constexpr double faint_share = sizeof(T) == 4 ? 0x1p-20 : 0x1p-44;
+template <class T, class D, class W>
+SOFTLANE_INLINE auto is_faint(const W& tail, const D& own) {
+  return greater(D(faint_share<T>) * own, tail.value());
+}
 
 inline void to_double(Vec<double> v, Vec<double>* d) { d[0] = v; }
 inline void to_double(Vec<float> v, Vec<double>* d) { widen(v, d); }
@@ -65,13 +69,14 @@ SOFTLANE_INLINE Vec<T> lane_maxima(const T* x, int n, const Map& map) {
   const auto four = [&](int k) __attribute__((always_inline)) {
     return max(max(at(k), at(k + width)), max(at(k + 2 * width), at(k + 3 * width)));
   };
-  V best = at(n - width), other = best;
+  V best = at(0), other = best;
   int k = 0;
   for (; k + 8 * width <= n; k += 8 * width) {
     best = max(four(k), best);
     other = max(four(k + 4 * width), other);
   }
   for (; k + width <= n; k += width) best = max(at(k), best);
+  if (k < n) best = max(at(n - width), best);
   return max(other, best);
 }
 
@@ -182,7 +187,7 @@ SOFTLANE_INLINE BlockSummary<T> summarize_block(const T* x, int n, T top, const 
   s.tail = halved(lanes).less(own);
   if (outweighs<double>(s.top, s.tail)) {
     s.argmax = place_of(e, n, s.rounded_top);
-    if (s.tail.value() < faint_share<T> * own) s.tail = sum_without(e, n, s.argmax);
+    if (is_faint<T>(s.tail, own)) s.tail = sum_without(e, n, s.argmax);
   }
   if (gap == Gap::sum) s.tail_gap = gaps.total();
   return s;

@@ -106,10 +106,9 @@ void cross_entropy_hvp_rows(const Call& call, index_t begin, index_t end, void* 
     const Wide<T> sum = s.sum();
     Normalizer<T> scaled(sum, row.curvature() * pow2(S::boost));
     const Row<T> x = cursor.of<T>(call.logits);
-    const T* const at_top =
-        row.summarizer().terms_of(x, out, s, s.top_block, block_length(call.classes, s.top_block));
-    const V origin(vector.at(
-        s.top_block + place_of(at_top, block_length(call.classes, s.top_block), s.rounded_top)));
+    const int length = block_length(call.classes, s.top_block);
+    const T* const e_top = row.summarizer().terms_of(x, out, s, s.top_block, length);
+    const V origin(vector.at(s.top_block + place_of(e_top, length, s.rounded_top)));
     LaneSum<T> means;
     each_block(row.summarizer(), x, out, s, scratch, scaled, [&](index_t k0, int n, T* e, auto) {
       const T* v = vector.fetch(k0, n, scratch.other);

@@ -94,7 +94,7 @@ struct GroupSummary {
     set_tail(lane_total(lane_tree<0, 1, N>(t)),
              [&]() __attribute__((always_inline)) { return sum_without_top_few<N>(e); });
   }
-  // Every fifth group of three classes comes here where logits spread over 20.
+  // Every fifth group of eight float32 rows of three classes comes here where logits spread over 20.
   template <int N>
   __attribute__((noinline)) Wide<T, P> sum_without_top_few(const Columns<T>& e) const {
     const V own = rounded_top;
@@ -215,7 +215,7 @@ struct GroupSummary {
   SOFTLANE_INLINE void set_tail(const Wide<T, P>& whole, Without without) {
     const P own = widened(rounded_top);
     tail = whole.less(own);
-    const auto faint = greater(P(faint_share<T>) * own, tail.value());
+    const auto faint = is_faint<T>(tail, own);
     if (any(faint)) tail = Wide<T, P>::choose(faint, without(), tail);
   }
   // Of terms in `e` or, where that is none, made of x once more.

@@ -14,8 +14,8 @@ namespace SOFTLANE_ISA {
 // The entries of j and k != j where c = 1, as mostly. What j and k bring to an entry is commutative: the
 // matrix is symmetric to the last bit. The entries multiply two probabilities, each of which may be off by
 // nearly 2 ULP when rounded, and by two thirds of an ULP of 1 before: hence q, and one rounding more. (p p
-// alone would be three operations of five less, and err by 3.9 ULP in float32 and more in float64; with
-// its product rounded before q counts, by 4.05.) It is negated last, for -0 where p underflows is no
+// alone would be three operations of five less, and err by 3.9 ULP in float32; with the product rounded
+// before q counts, by 4.05 in float64.) It is negated last, for -0 where p underflows is no
 // curvature.
 template <class T>
 struct UnitEntry {
