@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import softlane as sl
+
 ROOT = Path(__file__).parent.parent
 FAST = ("--peer", "NumPy,SciPy", "--threads", "1")
 
@@ -411,3 +413,24 @@ def test_dead_worker_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     failed = list(run._cells({}, cells, None, found))
     assert {cell["note"] for cell in failed} == {"the worker ended with -11"}
     assert len(failed) == len(cells)
+
+
+def test_copies_are_timed_by_turns() -> None:
+    """A copy beside itself: every cell has a row, and a directory without one is refused."""
+    script = ROOT / "bench" / "by_turns.py"
+    installed = str(Path(sl.__file__).parent.parent)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(script), *arguments], capture_output=True, text=True, check=False
+        )
+
+    done = run(f"{installed}@scalar", installed, "3x4")
+    assert done.returncode == 0, done.stderr
+    _, *rows, last = done.stdout.splitlines()
+    assert len(rows) == 10  # five operations, two dtypes
+    assert all(float(row.split()[-1]) > 0 for row in rows)
+    assert last.startswith("10 cells: ")
+    refused = run(installed, "nowhere", "3x4")
+    assert refused.returncode == 1
+    assert "no copy of softlane in nowhere" in refused.stderr
