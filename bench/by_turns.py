@@ -1,7 +1,7 @@
-"""Whole calls of two installed copies of softlane, or two instruction sets, by turns on one thread.
+"""Whole calls of two installed copies of softlane, two ISAs or two numbers of threads, by turns.
 
     pip install --target OLD . && git switch ... && pip install --target NEW .
-    python bench/by_turns.py OLD[@ISA] NEW[@ISA] [shape,shape,...]
+    python bench/by_turns.py OLD[@ISA][*THREADS] NEW[@ISA][*THREADS] [shape,shape,...]
 
 `--against` compares two runs, minutes or days apart; here a neighbour who comes or goes meets both.
 """
@@ -37,8 +37,9 @@ def cells(shapes: str) -> list[Cell]:
     return grid(full=True, threads=(1,), ops=OPERATIONS, dtypes=DTYPES, arrays=arrays)
 
 
-def serve(shapes: str) -> None:
+def serve(shapes: str, threads: int) -> None:
     """Answer each line `cell calls` with the seconds that so many calls of the cell took."""
+    pin(threads)
     from time import perf_counter
 
     from bench.problem import Problem, softlane_call
@@ -60,12 +61,17 @@ class Copy:
     """A process that has imported softlane from a directory."""
 
     def __init__(self, where: str, shapes: str) -> None:
-        directory, _, isa = where.partition("@")
+        copy, _, threads = where.partition("*")
+        directory, _, isa = copy.partition("@")
         if not (Path(directory) / "softlane").is_dir():
             sys.exit(f"no copy of softlane in {directory}: pip install --target {directory} .")
         path = os.pathsep.join((str(Path(directory).resolve()), str(ROOT)))
         self._process = subprocess.Popen(
-            [sys.executable, "-c", f"from bench.by_turns import serve; serve({shapes!r})"],
+            [
+                sys.executable,
+                "-c",
+                f"from bench.by_turns import serve; serve({shapes!r}, {int(threads or 1)})",
+            ],
             cwd=directory,  # `-c` looks there first, and not in this checkout
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -87,7 +93,6 @@ def main(arguments: Sequence[str]) -> None:
     if len(arguments) not in (2, 3):
         sys.exit(__doc__)
     shapes = arguments[2] if len(arguments) == 3 else SHAPES
-    pin(1)
     copies = [Copy(where, shapes) for where in arguments[:2]]
     ratios = []
     print(f"{'cell':44}{'before µs':>12}{'after µs':>12}{'time ×':>8}")

@@ -35,6 +35,14 @@ def dtype(request: pytest.FixtureRequest) -> np.dtype:
     return np.dtype(request.param)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def share_small_calls() -> Iterator[None]:
+    """Else a small call would be shared only where a thread happens to be awake."""
+    before = softlane._core.choose_bytes_to_wake(0)
+    yield
+    softlane._core.choose_bytes_to_wake(before)
+
+
 @pytest.fixture(autouse=True)
 def keep_threads() -> Iterator[None]:
     """A test may change the number of threads; the next one starts from where this one did."""

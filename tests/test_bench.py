@@ -425,7 +425,7 @@ def test_copies_are_timed_by_turns() -> None:
             [sys.executable, str(script), *arguments], capture_output=True, text=True, check=False
         )
 
-    done = run(f"{installed}@scalar", installed, "3x4")
+    done = run(f"{installed}@scalar", f"{installed}*2", "3x4")
     assert done.returncode == 0, done.stderr
     _, *rows, last = done.stdout.splitlines()
     assert len(rows) == 10  # five operations, two dtypes

@@ -124,6 +124,41 @@ def test_threads_have_all_places_where_openmp_binds() -> None:
         assert _child(code, **binding) == f"{[sorted(wanted)] * 2}\n"
 
 
+def test_a_small_call_wakes_no_thread_unless_another_follows() -> None:
+    shown = _child("""
+        sl.set_num_threads(2)
+        small = x[:64]
+        def pause():
+            time.sleep(0.02)  # the thread, if there is one, goes to sleep
+        def spent():
+            with open(f"/proc/self/task/{min(tasks() - before)}/schedstat") as times:
+                return int(times.read().split()[0])
+
+        for _ in range(20):
+            sl.softmax(small)
+            pause()
+        counts = [len(tasks() - before)]
+        for _ in range(1000):
+            sl.softmax(small)
+        counts.append(len(tasks() - before))
+
+        pause()
+        awake = [spent()]
+        for _ in range(20):
+            sl.softmax(small)
+            pause()
+        awake.append(spent())
+        sl.softmax(x)
+        pause()
+        awake.append(spent())
+        for _ in range(1000):
+            sl.softmax(small)
+        awake.append(spent())
+        print(counts, [later > earlier for earlier, later in zip(awake, awake[1:])])
+    """)
+    assert shown == "[0, 1] [False, True, True]\n"
+
+
 def test_openmp_limit_on_threads_holds() -> None:
     code = """
         sl.set_num_threads(4)

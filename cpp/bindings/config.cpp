@@ -209,6 +209,7 @@ void register_config(py::module_& module) {
   module.def("set_num_threads", &set_threads);
   module.def("chosen_num_threads", &chosen_num_threads);
   module.def("choose_num_threads", &choose_num_threads);
+  module.def("choose_bytes_to_wake", &choose_bytes_to_wake);
   module.def("active_isa", [] { return active_table().isa; });
   module.def("available_isas", &isa_names);
   module.def("select_isa", &choose_isa);

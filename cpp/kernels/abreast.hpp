@@ -214,9 +214,10 @@ inline void each_abreast(const Call& call, index_t begin, index_t end, void* mem
     }
     group.straight = group.straight && group.count == Vec<T>::lanes;
     const int last = group.count - 1;
-    // How far off the next group's rows are.
+    // How far off the next group's rows are. Beyond the last are another thread's: to ask for them is to take
+    // its lines from it.
     const auto next = [&](auto* const* row) {
-      return last > 0 ? (row[last] - row[0]) / last * (last + 1) : 0;
+      return last > 0 && cursor.row() < end ? (row[last] - row[0]) / last * (last + 1) : 0;
     };
     const index_t next_x = next(rows.x), next_e = terms != nullptr ? next(rows.e) : 0;
     RowCursor at = group.first;

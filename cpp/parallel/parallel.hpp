@@ -16,6 +16,10 @@ int get_num_threads() noexcept;
 int chosen_num_threads() noexcept;
 void choose_num_threads(int n) noexcept;
 
+// From how much on a call wakes threads that sleep, for the whole process; returns what it was. For tests, which want
+// every call of theirs shared: 0.
+double choose_bytes_to_wake(double bytes) noexcept;
+
 // The file name of the OpenMP runtime in use, and the date of the standard it was compiled for, such
 // as 201511; empty and 0 in a build without OpenMP.
 std::string openmp_library();

@@ -17,9 +17,10 @@ namespace {
 
 using clock = std::chrono::steady_clock;
 
-// How long a thread looks out before it sleeps. A worker: for the next call of a loop of calls. A caller:
-// for the last shares, for it sleeps where others want its core.
-constexpr std::chrono::microseconds worker_patience(50), caller_patience(50);
+// How long a thread looks out before it sleeps. A worker: for the next call, after what a program does between
+// two of them; to wake it would take 20 to 80 us. A caller: for the last shares, for it sleeps where others
+// want its core.
+constexpr std::chrono::microseconds worker_patience(200), caller_patience(50);
 constexpr std::size_t stack_bytes = std::size_t{1} << 20;
 
 // Everything is constant from the start and never destroyed: workers outlive main().
@@ -42,7 +43,8 @@ std::atomic<int> done{0};  // shares
 // for sleepers: in the one order of all these (seq_cst) one of the two sees the other.
 pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 pthread_cond_t opened = PTHREAD_COND_INITIALIZER, finished = PTHREAD_COND_INITIALIZER;
-std::atomic<int> sleeping{0};  // workers
+std::atomic<int> sleeping{0}, awake{0};     // workers
+std::atomic<clock::time_point> last_end{};  // of a small call
 std::atomic<bool> waiting{false};
 
 #ifdef __linux__
@@ -108,13 +110,18 @@ void take_shares(int seat) {
 void* work(void*) {
   const DefaultArithmetic arithmetic;
   go_to(cpus);
+  ++awake;
   for (;;) {
     if (!appears(joinable, worker_patience)) {
       pthread_mutex_lock(&mutex);
       ++sleeping;
-      while (!joinable()) pthread_cond_wait(&opened, &mutex);
+      --awake;
+      if (!joinable()) pthread_cond_wait(&opened, &mutex);
+      ++awake;
       --sleeping;
       pthread_mutex_unlock(&mutex);
+      // Woken too late for a call, it looks out for the next: asleep again at once, it would be late for that
+      // one too, and for every other.
     }
     const int seat = join();
     if (seat > 0) take_shares(seat);
@@ -166,6 +173,11 @@ void await(int shares) {
 }
 
 }  // namespace
+
+bool help_at_hand() noexcept {
+  return awake.load() > 0 || clock::now() - last_end.load() < worker_patience;
+}
+void small_call_ended() noexcept { last_end.store(clock::now()); }
 
 void worker_may_use(int cpu) noexcept {
 #ifdef __linux__
