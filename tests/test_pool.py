@@ -159,6 +159,25 @@ def test_a_small_call_wakes_no_thread_unless_another_follows() -> None:
     assert shown == "[0, 1] [False, True, True]\n"
 
 
+@pytest.mark.parametrize(
+    ("rows", "offset", "started"), [(64, 0, 1), (64, 16, 0), (95, 16, 0), (96, 16, 1), (95, 0, 0)]
+)
+def test_rows_side_by_side_are_shared_where_threads_have_lines_of_their_own(
+    rows: int, offset: int, started: int
+) -> None:
+    """95 rows do not begin at a line in every class, wherever the first does."""
+    shown = _child(f"""
+        sl.set_num_threads(2)
+        raw = np.empty(4 * 1000 * {rows} + 128, np.uint8)
+        begin = -raw.ctypes.data % 64 + {offset}
+        out = raw[begin:][:4 * 1000 * {rows}].view(np.float32).reshape(1000, {rows})
+        for _ in range(1000):
+            sl.softmax(x.reshape(1000, -1)[:, :{rows}], axis=0, out=out)
+        print(len(tasks() - before))
+    """)
+    assert shown == f"{started}\n"
+
+
 def test_openmp_limit_on_threads_holds() -> None:
     code = """
         sl.set_num_threads(4)
