@@ -21,7 +21,6 @@ from bench.problem import AnyArray, Problem, softlane_call, supported
 # Relative to the largest value of the result: wide enough for what the peers' formulas lose, far
 # too narrow for another function, axis or label.
 TOLERANCE = {"float32": 2e-4, "float64": 1e-9, "float16": 2e-2, "bfloat16": 1e-1}
-SETTLE = 0.001  # seconds: what OpenMP's and ONNX Runtime's threads spin before they sleep
 
 Event = dict[str, Any]
 
@@ -89,8 +88,10 @@ def measure(cell: Cell, peers: Sequence[Peer], plan: timing.Plan) -> Event:
             states[peer.name] = {"state": "mismatch", "note": note}
     memory = Memory(cell)
     exp = exp_seconds(cell)
-    if cell.threads > 1:
-        plan = replace(plan, settle=SETTLE)
+    if cell.threads == 1:
+        plan = replace(plan, settle=0.0)
+    else:  # 9 rounds of 7 contestants rest 1.3 s
+        plan = replace(plan, most=min(plan.most, 9))
     try:
         samples = timing.interleave(
             calls, plan, limits=memory.calls, given={"exp": exp} if exp is not None else None

@@ -198,6 +198,32 @@ def test_threads_stay_on_the_processors_of_the_caller() -> None:
     assert shown == "[True, True]\n"
 
 
+def test_a_thread_wakes_where_it_may_and_not_where_the_caller_is() -> None:
+    own = os.sched_getaffinity(0)
+    if len(own) < 2:
+        pytest.skip("one processor")
+    shown = _child("""
+        own = os.sched_getaffinity(0)
+        sl.set_num_threads(2)
+        sl.softmax(x)
+        worker, = tasks() - before
+        def call_from(cpu):
+            os.sched_setaffinity(0, {cpu})
+            for _ in range(5):
+                time.sleep(0.01)
+                sl.softmax(x)
+            time.sleep(0.01)
+            return own - os.sched_getaffinity(worker)
+        print([call_from(cpu) == {cpu} for cpu in (*own, *own)])
+
+        # Somebody's own choice, whether the caller is there too or not.
+        chosen = {max(own)}
+        os.sched_setaffinity(worker, chosen)
+        print([call_from(cpu) == own - chosen for cpu in own])
+    """)
+    assert shown == f"{[True] * (2 * len(own))}\n{[True] * len(own)}\n"
+
+
 def test_a_thread_without_a_processor_is_not_waited_for() -> None:
     """All on one processor: whoever waits for the others' end waits for whole slices of time."""
     shown = _child("""

@@ -257,9 +257,9 @@ int openmp_date() noexcept { return 0; }
 
 void run(const Call& call) {
   const int team = team_for(call);
-  const bool small = team > 1 && is_small(call);
-  run_on(call, small && !help_at_hand() ? 1 : team);
-  if (small) small_call_ended();
+  const bool alone = team > 1 && is_small(call) && !help_at_hand();
+  run_on(call, alone ? 1 : team);
+  if (alone) small_call_ended(team);
 }
 
 double ordered_sum(const double* values, index_t n) noexcept {

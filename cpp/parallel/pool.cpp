@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "parallel/place.hpp"
 #include "simd/arithmetic.hpp"
 #include "simd/relax.hpp"
 
@@ -33,6 +34,8 @@ struct {
   const void* context;
 } job;
 int workers = 0;  // started; of the call that has the pool
+constexpr int seen = 64;
+Place places[seen];  // of the first workers; those beyond wake where they wake
 
 // Seats left in the upper half, shares left in the lower.
 std::atomic<std::uint64_t> open{0};
@@ -44,7 +47,8 @@ std::atomic<int> done{0};  // shares
 pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 pthread_cond_t opened = PTHREAD_COND_INITIALIZER, finished = PTHREAD_COND_INITIALIZER;
 std::atomic<int> sleeping{0}, awake{0};     // workers
-std::atomic<clock::time_point> last_end{};  // of a small call
+std::atomic<clock::time_point> last_end{};  // of a small call that had no help
+std::atomic<int> small_calls{0};            // of these, one soon after the other
 std::atomic<bool> waiting{false};
 
 #ifdef __linux__
@@ -107,18 +111,21 @@ void take_shares(int seat) {
   pthread_cond_signal(&finished);
 }
 
-void* work(void*) {
+void* work(void* at) {
   const DefaultArithmetic arithmetic;
+  Place unseen, &place = at != nullptr ? *static_cast<Place*>(at) : unseen;
   go_to(cpus);
   ++awake;
   for (;;) {
     if (!appears(joinable, worker_patience)) {
       pthread_mutex_lock(&mutex);
+      place.falls_asleep();
       ++sleeping;
       --awake;
       if (!joinable()) pthread_cond_wait(&opened, &mutex);
       ++awake;
       --sleeping;
+      place.wakes();
       pthread_mutex_unlock(&mutex);
       // Woken too late for a call, it looks out for the next: asleep again at once, it would be late for that
       // one too, and for every other.
@@ -147,17 +154,25 @@ bool start_worker() {
   sigset_t before;
   block_signals(&before);
   pthread_t thread;
-  const bool started = pthread_create(&thread, &attributes, work, nullptr) == 0;
+  Place* const place = workers < seen ? places + workers : nullptr;
+  const bool started = pthread_create(&thread, &attributes, work, place) == 0;
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   pthread_attr_destroy(&attributes);
   return started;
+}
+
+// Those that there are will do.
+void start_workers(int wanted) {
+  while (workers < wanted && start_worker()) ++workers;
 }
 
 void wake(int seats) {
   int sleepers = sleeping.load();
   if (sleepers == 0) return;
   if (seats < sleepers) sleepers = seats;
+  const int here = Place::here();
   pthread_mutex_lock(&mutex);
+  for (int i = 0; i < workers && i < seen; ++i) places[i].keep_off(here);
   pthread_mutex_unlock(&mutex);
   for (int i = 0; i < sleepers; ++i) pthread_cond_signal(&opened);
 }
@@ -174,10 +189,18 @@ void await(int shares) {
 
 }  // namespace
 
-bool help_at_hand() noexcept {
-  return awake.load() > 0 || clock::now() - last_end.load() < worker_patience;
+bool help_at_hand() noexcept { return awake.load() > 0; }
+
+void small_call_ended(int team) noexcept {
+  constexpr int many = 3;
+  const clock::time_point now = clock::now();
+  if (now - last_end.exchange(now) > worker_patience) small_calls.store(0);
+  if (small_calls.fetch_add(1) + 1 < many || taken.exchange(true)) return;
+  small_calls.store(0);
+  start_workers(team - 1);
+  wake(team - 1);
+  taken.store(false);
 }
-void small_call_ended() noexcept { last_end.store(clock::now()); }
 
 void worker_may_use(int cpu) noexcept {
 #ifdef __linux__
@@ -193,7 +216,7 @@ void share_out(int shares, int team, Share body, const void* context) noexcept {
     for (int i = 0; i < shares; ++i) body(context, 0);
     return;
   }
-  while (workers < team - 1 && start_worker()) ++workers;  // those that there are will do
+  start_workers(team - 1);
   job = {body, context};
   done.store(0);
   open.store(static_cast<std::uint64_t>(team - 1) * one_seat + static_cast<std::uint64_t>(shares));

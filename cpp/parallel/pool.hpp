@@ -16,10 +16,11 @@ using Share = void (*)(const void* context, int seat) noexcept;
 // where another call has the pool. Not to be called from a share, nor in the child of a fork.
 void share_out(int shares, int team, Share body, const void* context) noexcept;
 
-// For calls so small that to wake a thread takes longer than it saves: is one awake, or soon to be of use because
-// such a call has just ended?
+// Is a thread awake that would help? To wake one takes longer than a small call, which does without.
 bool help_at_hand() noexcept;
-void small_call_ended() noexcept;
+
+// After a small call that did without: the last of some in a row wakes threads for the next.
+void small_call_ended(int team) noexcept;
 
 // One of the CPUs for threads that start from now on, whatever the caller's are. Not beside a call.
 void worker_may_use(int cpu) noexcept;
