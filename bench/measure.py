@@ -88,10 +88,8 @@ def measure(cell: Cell, peers: Sequence[Peer], plan: timing.Plan) -> Event:
             states[peer.name] = {"state": "mismatch", "note": note}
     memory = Memory(cell)
     exp = exp_seconds(cell)
-    if cell.threads == 1:
-        plan = replace(plan, settle=0.0)
-    else:  # 9 rounds of 7 contestants rest 1.3 s
-        plan = replace(plan, most=min(plan.most, 9))
+    several = cell.threads > 1  # 9 rounds of 7 contestants rest 1.3 s
+    plan = replace(plan, most=min(plan.most, 9)) if several else replace(plan, settle=0.0)
     try:
         samples = timing.interleave(
             calls, plan, limits=memory.calls, given={"exp": exp} if exp is not None else None
