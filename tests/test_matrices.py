@@ -132,6 +132,40 @@ def test_matrices_have_the_same_bits_in_any_layout(
         assert np.count_nonzero(frame == MARK) == before, "something beside the result is written"
 
 
+@pytest.mark.parametrize("threads", [2, 3, 7])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_few_large_matrices_are_shared_line_by_line(
+    isa: str, dtype: np.dtype[Any], layout: str, threads: int
+) -> None:
+    for some, classes in ((slice(1, 2), 713), (slice(8, 13), 320)):
+        x, y, options = _inputs(ROWS, classes, dtype)
+        x, y, options["sample_weight"] = x[some], y[some], options["sample_weight"][some]
+        rows = len(x)
+        out = LAYOUTS[layout]((rows, classes, classes), dtype)
+        frame = out if out.base is None else out.base
+        before = np.count_nonzero(frame == MARK) - out.size
+        with sl.num_threads(threads):
+            sl.cross_entropy_hessian(x, y, out=out, **options)
+        assert np.count_nonzero(frame == MARK) == before, "something beside the result is written"
+        with sl.num_threads(1):
+            _assert_same_bits(out, _alone(x, y, options))
+
+
+@pytest.mark.parametrize("elements", [0, 3])
+def test_a_matrix_beyond_the_caches_is_shared_line_by_line(
+    isa: str, dtype: np.dtype[Any], elements: int
+) -> None:
+    classes = 1 + int((STREAMED // dtype.itemsize) ** 0.5)
+    x = _inputs(ROWS, classes, dtype)[0][:1]
+    out = _misaligned((1, classes, classes), dtype, elements)
+    for threads in (2, 3):
+        out[...] = MARK
+        with sl.num_threads(threads):
+            sl.cross_entropy_hessian(x, out=out)
+        with sl.num_threads(1):
+            _assert_same_bits(out, sl.cross_entropy_hessian(x))
+
+
 @pytest.mark.parametrize("elements", [0, 3])
 def test_matrices_beyond_the_caches_have_the_bits_of_one(
     isa: str, dtype: np.dtype[Any], elements: int

@@ -114,6 +114,7 @@ struct Part {
   Step step = Step::whole;
   index_t begin = 0, end = 0;  // of the classes
   CutRow* row = nullptr;
+  index_t first_line = 0, end_line = 0;  // of the Hessian's matrices, in one step; none: all
 };
 
 struct Call {

@@ -125,7 +125,7 @@ struct LineOf {
 };
 
 // The vectors of a run that begin in the lines from `first` to `end`, and in those of the `runs` - 1
-// times as many lines that follow; one run by itself ends with the last whole vector. `at` is where the
+// times as many lines that follow; one run by itself ends with its last whole vector. `at` is where the
 // first vector of a line begins. W lines are whole vectors, so that runs of W lines begin alike, and
 // what is loaded of p serves all of them: most loads span two lines of memory. In L2 and a
 // last level to itself several streams of stores wait for less, too: 1x1000 in float32 takes 43 us
@@ -158,7 +158,7 @@ SOFTLANE_INLINE index_t write_vectors(const E& entry, const Moments<T>& m, T* to
   };
   for (index_t number = first;; ++number) {
     for (; at + W <= n; at += W) put(at);
-    if (runs == 1 && number == n - 1) return at;
+    if (runs == 1 && number == end - 1) return at;
     for (int u = 0; u < runs; ++u) next[u] = LineOf<T>(p, q, d, number + 1 + u * lines);
     if (at < n) {  // classes from n on are the next line's from 0 on
       const auto here = greater(V(static_cast<T>(n - at)), numbers);
@@ -187,29 +187,37 @@ SOFTLANE_INLINE index_t write_vectors(const E& entry, const Moments<T>& m, T* to
 inline constexpr index_t least_runs = 256;
 inline constexpr double most_runs_bytes = 0x1p22;
 
-// n >= lanes. The first `abreast` lines, rounded down, by several runs at once.
+// Lines of a matrix.
+struct Lines {
+  index_t begin, end;
+};
+
+// Of the matrix at `to`, with n >= lanes. All but the last of them, as far as they go, by several runs at once
+// where `abreast`.
 template <Stores stores, class T, class E>
-SOFTLANE_INLINE void write_run(const E& entry, const Moments<T>& m, T* to, index_t abreast) {
+SOFTLANE_INLINE void write_run(const E& entry, const Moments<T>& m, T* to, Lines lines,
+                               bool abreast) {
   using V = Vec<T>;
   constexpr index_t W = V::lanes;
-  const index_t n = m.n, last = n - 1;
-  index_t at = -static_cast<index_t>(reinterpret_cast<std::uintptr_t>(to) / sizeof(T)) & (W - 1);
+  const index_t n = m.n, first = lines.begin, last = lines.end - 1;
+  T* const start = to + first * n;
+  index_t at = -static_cast<index_t>(reinterpret_cast<std::uintptr_t>(start) / sizeof(T)) & (W - 1);
   const auto entries = [&](index_t j, index_t k) __attribute__((always_inline)) {
     return entry(V(m.p[j]), V(m.q[j]), V::load(m.p + k), V::load(m.q + k));
   };
   // Not a vector whose last lanes are masked: it would still touch the line that is streamed next.
   alignas(64) T begin[W];
-  entries(0, 0).store(begin);
-  std::memcpy(to, begin, sizeof(T) * static_cast<std::size_t>(at));
-  if (at > 0) to[0] = m.d[0];
-  index_t j = 0;
-  for (; j + 4 * W <= abreast; j += 4 * W) {
+  entries(first, 0).store(begin);
+  std::memcpy(start, begin, sizeof(T) * static_cast<std::size_t>(at));
+  if (first < at) start[first] = m.d[first];
+  index_t j = first;
+  for (; abreast && j + 4 * W <= last; j += 4 * W) {
     at = write_vectors<stores, 4>(entry, m, to, j, j + W, at);
   }
-  for (; j + 2 * W <= abreast; j += 2 * W) {
+  for (; abreast && j + 2 * W <= last; j += 2 * W) {
     at = write_vectors<stores, 2>(entry, m, to, j, j + W, at);
   }
-  at = write_vectors<stores, 1>(entry, m, to, j, n, at);
+  at = write_vectors<stores, 1>(entry, m, to, j, lines.end, at);
   T* const line = to + last * n;
   entries(last, at).store_first(line + at, static_cast<int>(n - at));
   line[last] = m.d[last];
@@ -218,9 +226,10 @@ SOFTLANE_INLINE void write_run(const E& entry, const Moments<T>& m, T* to, index
 // Any strides, formats and n.
 template <class T, class E>
 SOFTLANE_INLINE void write_lines(const E& entry, const Moments<T>& m, Row<T> line, index_t step,
-                                 T* block) {
+                                 Lines lines, T* block) {
   using V = Vec<T>;
-  for (index_t j = 0; j < m.n; ++j, line.data += step) {
+  line.data += lines.begin * step;
+  for (index_t j = lines.begin; j < lines.end; ++j, line.data += step) {
     const V pj(m.p[j]), qj(m.q[j]);
     for (index_t k0 = 0; k0 < m.n; k0 += block_size) {
       const int n = block_length(m.n, k0);
@@ -251,7 +260,10 @@ class Matrices {
   using V = Vec<T>;
   static constexpr index_t size = static_cast<index_t>(sizeof(T));
 
-  explicit Matrices(const Call& call) : out_(call.out[0]), classes_(call.classes) {
+  explicit Matrices(const Call& call)
+      : out_(call.out[0]),
+        classes_(call.classes),
+        lines_{call.part.first_line, call.part.end_line > 0 ? call.part.end_line : call.classes} {
     // Symmetric, a matrix is its transpose.
     const index_t inner = out_.class_stride, outer = out_.second_class_stride;
     runs_ = classes_ >= Vec<T>::lanes && Row<T>{nullptr, 0, out_.format}.native() &&
@@ -261,7 +273,7 @@ class Matrices {
     for (int d = 0; d < call.space.ndim; ++d) runs_ = runs_ && out_.row_stride[d] % size == 0;
     const double bytes = output_bytes(call, sizeof(T));
     streams_ = runs_ && !call.out_is_new && bytes > stream_from;
-    abreast_ = classes_ >= least_runs && bytes <= most_runs_bytes ? classes_ - 1 : 0;
+    abreast_ = classes_ >= least_runs && bytes <= most_runs_bytes;
   }
 
   // After the last write.
@@ -274,8 +286,9 @@ class Matrices {
                   : write_entries(Entry<T>(c), m, to, block);
   }
   void fill(T v, char* to) const {
-    Row<T> line{to, out_.class_stride, out_.format};
-    for (index_t j = 0; j < classes_; ++j, line.data += out_.second_class_stride) {
+    const index_t step = out_.second_class_stride;
+    Row<T> line{to + lines_.begin * step, out_.class_stride, out_.format};
+    for (index_t j = lines_.begin; j < lines_.end; ++j, line.data += step) {
       line.fill(classes_, v);
     }
   }
@@ -287,17 +300,18 @@ class Matrices {
     T* const run = reinterpret_cast<T*>(to);
     if (!runs_) {
       const Row<T> line{to, out_.class_stride, out_.format};
-      write_lines(entry, m, line, out_.second_class_stride, block);
+      write_lines(entry, m, line, out_.second_class_stride, lines_, block);
     } else if (streams_) {
-      write_run<Stores::streamed>(entry, m, run, abreast_);
+      write_run<Stores::streamed>(entry, m, run, lines_, abreast_);
     } else {
-      write_run<Stores::cached>(entry, m, run, abreast_);
+      write_run<Stores::cached>(entry, m, run, lines_, abreast_);
     }
   }
 
   const Stream& out_;
-  index_t classes_, abreast_ = 0;
-  bool runs_ = false, streams_ = false;
+  index_t classes_;
+  Lines lines_;  // that are asked for
+  bool runs_ = false, streams_ = false, abreast_ = false;
 };
 
 }  // namespace SOFTLANE_ISA

@@ -45,4 +45,21 @@ class CutRows {
   CutRow& shared(index_t row) const;
 };
 
+// The same of few large matrices. What their lines are made of, a few hundredths of the work at most, every thread
+// computes for itself.
+class CutLines {
+ public:
+  static bool pays(const Call& call, int team);
+
+  CutLines(const Call& call, Kernel kernel, int shares)
+      : call_(call), kernel_(kernel), lines_{call.space.rows * call.classes, shares} {}
+
+  void take(int share, void* scratch) const;
+
+ private:
+  const Call& call_;
+  Kernel kernel_;
+  Shares lines_;  // of all matrices
+};
+
 }  // namespace softlane

@@ -113,7 +113,8 @@ int team_for(const Call& call) {
   if (useful < 2) return 1;
   index_t n = std::min<index_t>(get_num_threads(), most_side_by_side(call));
   if (useful < static_cast<double>(n)) n = static_cast<index_t>(useful);
-  const bool shared = CutRows::pays(call, static_cast<int>(n));
+  const int team = static_cast<int>(n);
+  const bool shared = CutRows::pays(call, team) || CutLines::pays(call, team);
   return static_cast<int>(shared || n < call.space.rows ? n : call.space.rows);
 }
 
@@ -194,6 +195,14 @@ __attribute__((noinline)) void run_parallel(const Call& call, Kernel kernel, int
   const auto scratch = [&](int seat) {
     return memory.get() + static_cast<std::size_t>(seat) * bytes;
   };
+  if (CutLines::pays(call, team)) {
+    constexpr int each = 2;  // of which another may take one that comes late
+    const Ranges ranges(queue, team, each);
+    const CutLines parts(call, kernel, ranges.count());
+    share_out(ranges.count(), team,
+              [&](int seat) { parts.take(ranges.take(seat), scratch(seat)); });
+    return;
+  }
   if (!cut) {
     const Ranges ranges(queue, team, ranges_each(call, team));
     const index_t unit = row_unit(rows, team);
