@@ -6,6 +6,7 @@ Each test is a child process with a pool of its own.
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -200,6 +201,7 @@ def test_threads_stay_on_the_processors_of_the_caller() -> None:
 
 def test_a_thread_wakes_where_it_may_and_not_where_the_caller_is() -> None:
     own = os.sched_getaffinity(0)
+    virtual = platform.machine() == "x86_64" and " hypervisor " in Path("/proc/cpuinfo").read_text()
     if len(own) < 2:
         pytest.skip("one processor")
     shown = _child("""
@@ -209,19 +211,28 @@ def test_a_thread_wakes_where_it_may_and_not_where_the_caller_is() -> None:
         worker, = tasks() - before
         def call_from(cpu):
             os.sched_setaffinity(0, {cpu})
+            met = []
             for _ in range(5):
                 time.sleep(0.01)
                 sl.softmax(x)
-            time.sleep(0.01)
-            return own - os.sched_getaffinity(worker)
-        print([call_from(cpu) == {cpu} for cpu in (*own, *own)])
+                time.sleep(0.01)
+                with open(f"/proc/self/task/{worker}/stat") as fields:
+                    met.append(int(fields.read().rsplit(")", 1)[1].split()[36]) == cpu)
+            return sum(met) / len(met), os.sched_getaffinity(worker)
+        calls = [call_from(cpu) for cpu in (*own, *own)]
+        print(statistics.mean(met for met, _ in calls), all(mask == own for _, mask in calls))
 
         # Somebody's own choice, whether the caller is there too or not.
-        chosen = {max(own)}
-        os.sched_setaffinity(worker, chosen)
-        print([call_from(cpu) == own - chosen for cpu in own])
+        chosen = [{cpu} for cpu in own]
+        for mask in chosen:
+            os.sched_setaffinity(worker, mask)
+            print(all(call_from(cpu)[1] == mask for cpu in own))
     """)
-    assert shown == f"{[True] * (2 * len(own))}\n{[True] * len(own)}\n"
+    met, same = shown.splitlines()[0].split()
+    assert same == "True"
+    if virtual:  # where it was each time, or each other time
+        assert float(met) < 0.4
+    assert shown.splitlines()[1:] == ["True"] * len(own)
 
 
 def test_a_thread_without_a_processor_is_not_waited_for() -> None:

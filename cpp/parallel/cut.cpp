@@ -4,33 +4,40 @@
 
 namespace softlane {
 
-// Among more rows than this, one more or less is no matter.
-static bool uneven(const Call& call, int team) {
-  constexpr index_t most_rows_each = 8;
-  return call.space.rows % team != 0 && call.space.rows < most_rows_each * team;
-}
-
 bool CutRows::pays(const Call& call, int team) {
-  // Blocks, of which the last is smaller, are too coarse for shorter rows.
-  constexpr index_t least_blocks = 16;
-  return divisible(call) && uneven(call, team) && call.classes >= least_blocks * block_size;
+  // Among more rows than this, one more or less is no matter; and blocks, of which the last is smaller, are
+  // too coarse for shorter rows.
+  constexpr index_t most_rows_each = 8, least_blocks = 16;
+  const index_t rows = call.space.rows;
+  return divisible(call) && rows % team != 0 && rows < most_rows_each * team &&
+         call.classes >= least_blocks * block_size;
 }
 
-bool CutLines::pays(const Call& call, int team) {
+int CutLines::team(const Call& call, int team) {
   // 1 x 257 takes one thread 4.5 us, two 9.7; 1 x 1000 57 and 35.
-  constexpr double least_entries = 500000;
-  const auto classes = static_cast<double>(call.classes);
-  return call.operation == Operation::cross_entropy_hessian && uneven(call, team) &&
-         static_cast<double>(call.space.rows) * classes * classes >= least_entries;
+  constexpr double entries_each = 250000;
+  const index_t rows = call.space.rows;
+  const auto n = static_cast<double>(call.classes);
+  if (call.operation != Operation::cross_entropy_hessian) return 0;
+  const double useful = static_cast<double>(rows) * n * n / entries_each;
+  if (useful < team) team = static_cast<int>(useful);
+  if (team < 2) return 0;
+  const index_t idle =
+      (team - rows % team) % team;  // threads, while the others make their last matrix whole
+  return 8 * idle > rows ? team : 0;
 }
 
 void CutLines::take(int share, void* scratch) const {
-  const index_t end = lines_.begin(share + 1);
+  const index_t n = call_.classes, end = lines_.begin(share + 1);
+  Call part = call_;
   for (index_t at = lines_.begin(share); at < end;) {
-    const index_t row = at / call_.classes, first = row * call_.classes,
-                  next = first + call_.classes;
-    const index_t last = next < end ? next : end;
-    Call part = call_;
+    const index_t row = at / n, first = row * n, whole = end / n;
+    if (at == first && row < whole) {
+      kernel_(call_, row, whole, scratch);
+      at = whole * n;
+      continue;
+    }
+    const index_t last = first + n < end ? first + n : end;
     part.part.first_line = at - first;
     part.part.end_line = last - first;
     kernel_(part, row, row + 1, scratch);

@@ -45,11 +45,12 @@ class CutRows {
   CutRow& shared(index_t row) const;
 };
 
-// The same of few large matrices. What their lines are made of, a few hundredths of the work at most, every thread
-// computes for itself.
+// The same of few large matrices. What a matrix's lines are made of, of 1000 classes a hundredth of its work, is computed
+// anew for every share that has some of them.
 class CutLines {
  public:
-  static bool pays(const Call& call, int team);
+  // For how many threads of a team it pays; 0: none.
+  static int team(const Call& call, int team);
 
   CutLines(const Call& call, Kernel kernel, int shares)
       : call_(call), kernel_(kernel), lines_{call.space.rows * call.classes, shares} {}

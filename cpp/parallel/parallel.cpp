@@ -106,17 +106,19 @@ bool is_small(const Call& call) {
 // Of an output with rows side by side, which do not begin at a line of memory, threads write lines together, two
 // in every class: the border between them, and where one class ends and the next begins. Fewer than three lines of
 // its own are not worth that to a thread: (1000, 64) of float32, axis 0, takes 30 to 46 us on two threads and 31 on
-// one, (1000, 96) 34 and 45.
+// one, (1000, 96) 34 and 45. Of more classes than a block's nothing has been measured.
 index_t most_side_by_side(const Call& call) {
-  constexpr index_t line = 64, least = 3 * line;
+  constexpr index_t line = 64;
   index_t most = std::numeric_limits<int>::max();
+  if (call.space.ndim != 1 || call.classes > block_size) return most;
   for (const Stream& out : call.out) {
-    if (call.space.ndim == 0 || out.data == nullptr) continue;
-    const index_t row = std::abs(out.row_stride[call.space.ndim - 1]);
+    if (out.data == nullptr) continue;
+    const index_t row = std::abs(out.row_stride[0]);
     if (row >= std::abs(out.class_stride)) continue;
-    const bool apart =
+    const bool at_lines =
         reinterpret_cast<std::uintptr_t>(out.data) % line == 0 && out.class_stride % line == 0;
-    if (!apart) most = std::min(most, std::max<index_t>(1, call.space.rows * row / least));
+    const index_t least = at_lines ? line : 3 * line;
+    most = std::min(most, std::max<index_t>(1, call.space.rows * row / least));
   }
   return most;
 }
@@ -125,11 +127,11 @@ int team_for(const Call& call) {
   if (forked.load(std::memory_order_relaxed)) return 1;
   const double useful = work_of(call) / static_cast<double>(elements_per_thread);
   if (useful < 2) return 1;
-  index_t n = std::min<index_t>(get_num_threads(), most_side_by_side(call));
+  index_t n = get_num_threads();
   if (useful < static_cast<double>(n)) n = static_cast<index_t>(useful);
-  const int team = static_cast<int>(n);
-  const bool shared = CutRows::pays(call, team) || CutLines::pays(call, team);
-  return static_cast<int>(shared || n < call.space.rows ? n : call.space.rows);
+  if (CutRows::pays(call, static_cast<int>(n))) return static_cast<int>(n);
+  if (const int team = CutLines::team(call, static_cast<int>(n)); team > 0) return team;
+  return static_cast<int>(std::min({n, call.space.rows, most_side_by_side(call)}));
 }
 
 // Ranges to the seats of a team, `each` to every seat. A seat takes its own in order, which lie side by
@@ -209,7 +211,7 @@ __attribute__((noinline)) void run_parallel(const Call& call, Kernel kernel, int
   const auto scratch = [&](int seat) {
     return memory.get() + static_cast<std::size_t>(seat) * bytes;
   };
-  if (CutLines::pays(call, team)) {
+  if (CutLines::team(call, team) == team) {
     constexpr int each = 2;  // of which another may take one that comes late
     const Ranges ranges(queue, team, each);
     const CutLines parts(call, kernel, ranges.count());
@@ -280,9 +282,10 @@ int openmp_date() noexcept { return 0; }
 
 void run(const Call& call) {
   const int team = team_for(call);
-  const bool alone = team > 1 && is_small(call) && !help_at_hand();
-  run_on(call, alone ? 1 : team);
-  if (alone) small_call_ended(team);
+  if (team == 1 || !is_small(call) || help_at_hand()) return run_on(call, team);
+  SmallCall small;
+  run_on(call, 1);
+  small.end(team);
 }
 
 double ordered_sum(const double* values, index_t n) noexcept {

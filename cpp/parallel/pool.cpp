@@ -34,7 +34,7 @@ struct {
   const void* context;
 } job;
 int workers = 0;  // started; of the call that has the pool
-constexpr int seen = 64;
+constexpr int seen = 8;
 Place places[seen];  // of the first workers; those beyond wake where they wake
 
 // Seats left in the upper half, shares left in the lower.
@@ -46,10 +46,12 @@ std::atomic<int> done{0};  // shares
 // for sleepers: in the one order of all these (seq_cst) one of the two sees the other.
 pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 pthread_cond_t opened = PTHREAD_COND_INITIALIZER, finished = PTHREAD_COND_INITIALIZER;
-std::atomic<int> sleeping{0}, awake{0};     // workers
-std::atomic<clock::time_point> last_end{};  // of a small call that had no help
-std::atomic<int> small_calls{0};            // of these, one soon after the other
+std::atomic<int> sleeping{0}, awake{0};  // workers
 std::atomic<bool> waiting{false};
+
+// This thread's small calls that had no help.
+thread_local clock::time_point last_end{};
+thread_local int in_a_row = 0;
 
 #ifdef __linux__
 cpu_set_t cpus;  // the workers'; none: the caller's
@@ -132,6 +134,7 @@ void* work(void* at) {
     }
     const int seat = join();
     if (seat > 0) take_shares(seat);
+    place.is_free();
   }
 }
 
@@ -189,14 +192,17 @@ void await(int shares) {
 
 }  // namespace
 
-bool help_at_hand() noexcept { return awake.load() > 0; }
+bool help_at_hand() noexcept { return awake.load() > 0 && !taken.load(); }
 
-void small_call_ended(int team) noexcept {
+SmallCall::SmallCall() noexcept {
+  if (clock::now() - last_end > worker_patience) in_a_row = 0;
+}
+
+void SmallCall::end(int team) noexcept {
   constexpr int many = 3;
-  const clock::time_point now = clock::now();
-  if (now - last_end.exchange(now) > worker_patience) small_calls.store(0);
-  if (small_calls.fetch_add(1) + 1 < many || taken.exchange(true)) return;
-  small_calls.store(0);
+  last_end = clock::now();
+  if (++in_a_row < many || taken.exchange(true)) return;
+  in_a_row = 0;
   start_workers(team - 1);
   wake(team - 1);
   taken.store(false);

@@ -16,11 +16,16 @@ using Share = void (*)(const void* context, int seat) noexcept;
 // where another call has the pool. Not to be called from a share, nor in the child of a fork.
 void share_out(int shares, int team, Share body, const void* context) noexcept;
 
-// Is a thread awake that would help? To wake one takes longer than a small call, which does without.
+// Is a thread awake, and no other call's? To wake one takes longer than a small call, which does without.
 bool help_at_hand() noexcept;
 
-// After a small call that did without: the last of some in a row wakes threads for the next.
-void small_call_ended(int team) noexcept;
+// A small call that does without. The last of some of a thread's in a row, each begun soon after the one before,
+// wakes threads for the next.
+class SmallCall {
+ public:
+  SmallCall() noexcept;
+  void end(int team) noexcept;
+};
 
 // One of the CPUs for threads that start from now on, whatever the caller's are. Not beside a call.
 void worker_may_use(int cpu) noexcept;
