@@ -434,3 +434,15 @@ def test_copies_are_timed_by_turns() -> None:
     refused = run(installed, "nowhere", "3x4")
     assert refused.returncode == 1
     assert "no copy of softlane in nowhere" in refused.stderr
+
+
+def test_calls_with_pauses_between_them_are_timed() -> None:
+    script = ROOT / "bench" / "pauses.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "3x4"],
+        capture_output=True, text=True, check=False, env={**os.environ, "SOFTLANE_NUM_THREADS": "2"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    _, _, *rows = done.stdout.splitlines()
+    assert [row.split()[:2] for row in rows] == [["float32", "3x4"], ["float64", "3x4"]]
+    assert all(float(ratio) > 0 for row in rows for ratio in row.split()[2:])

@@ -132,12 +132,13 @@ def test_matrices_have_the_same_bits_in_any_layout(
         assert np.count_nonzero(frame == MARK) == before, "something beside the result is written"
 
 
-@pytest.mark.parametrize("threads", [2, 3, 7])
+@pytest.mark.parametrize("threads", [2, 7])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_few_large_matrices_are_shared_line_by_line(
     isa: str, dtype: np.dtype[Any], layout: str, threads: int
 ) -> None:
-    for some, classes in ((slice(1, 2), 713), (slice(8, 13), 320)):
+    # 250 000 entries and more for each of seven threads: fewer would get fewer of them.
+    for some, classes in ((slice(1, 2), 1325), (slice(8, 13), 601)):
         x, y, options = _inputs(ROWS, classes, dtype)
         x, y, options["sample_weight"] = x[some], y[some], options["sample_weight"][some]
         rows = len(x)

@@ -41,7 +41,11 @@ class Place {
 
   void keep_off(int processor) {
     if (!asleep_ || off_ == processor || processor < 0 || processor >= CPU_SETSIZE) return;
-    if (off_ == none && sched_getaffinity(id_, sizeof allowed_, &allowed_) != 0) return;
+    cpu_set_t now;
+    if (sched_getaffinity(id_, sizeof now, &now) != 0) return;
+    // One that was not the one woken may have been kept off already.
+    if (off_ == none || CPU_EQUAL(&now, &others_) == 0) allowed_ = now;
+    off_ = none;
     others_ = allowed_;
     CPU_CLR(static_cast<std::size_t>(processor), &others_);
     if (CPU_COUNT(&others_) == 0) return;
