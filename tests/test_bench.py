@@ -440,7 +440,8 @@ def test_calls_with_pauses_between_them_are_timed() -> None:
     script = ROOT / "bench" / "pauses.py"
     done = subprocess.run(
         [sys.executable, str(script), "3x4"],
-        capture_output=True, text=True, check=False, env={**os.environ, "SOFTLANE_NUM_THREADS": "2"},
+        capture_output=True, text=True, check=False,
+        env={**os.environ, "SOFTLANE_NUM_THREADS": "2"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     _, _, *rows = done.stdout.splitlines()
