@@ -126,8 +126,8 @@ struct GroupSummary {
       // from it (and which refined_tail leaves out).
       const V limit(R::limit), magic(R::magic), least(-R::limit), field(R::top);
       base.exponent = fma(highest, V(map.slope()), magic) - magic;
-      base.floor = times_ln2(base.exponent - field);
-      base.magic = magic + (field - base.exponent);
+      base.floor = times_ln2(base.exponent - V(R::top + 1));
+      base.magic = V(R::magic / ExpConstants<T>::roots) + (field - base.exponent);
       const unsigned inside = static_cast<unsigned>(greater(highest, least)) &
                               static_cast<unsigned>(greater(limit, highest));
       return (~inside & rows) == 0;

@@ -57,10 +57,10 @@ inline Scaled scaled_term(double b, double x, double c) {
   using R = ExpRange<double>;
   const Wide<double> z = Wide<double>{x} + Wide<double>{-c};
   const Direct<double> map;
-  Base<double> base;  // exp(z)'s own n, so that exp_wide is exp(r) 2^(top - bias)
+  Base<double> base;  // exp(z)'s own n, so that this is exp(r) 2^(top - bias)
   base.exponent = fma1(z.hi, map.slope(), R::magic) - R::magic;
   base.floor = negative_infinity<double>();
-  Wide<double> m = exp_wide(z.hi, map, base);
+  Wide<double> m = exp_unscaled(z.hi, map, base);
   m = m + m * z.lo;
   int j;
   const double f = split_exponent(b, j);

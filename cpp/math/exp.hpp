@@ -1,16 +1,20 @@
-// exp relative to a base: e = exp(z) * 2^(top - N), where N is the base's exponent.
+// exp relative to a base: e = scale exp(z) * 2^(top - N), where N is the base's exponent.
 //
-//   n = round(z log2(e)),  r = z - n ln2 in two steps (Cody and Waite 1980; the first is exact),
-//   e = P(r) * 2^(n - N + top)
+//   k = z log2(e) to the nearest 1/R,  r = z - k ln2 in two steps (Cody and Waite 1980; the first is exact),
+//   e = scale 2^(k - N + top) P(r),  k = n + j/R,  by a table of the R numbers scale 2^(j/R) (Tang 1989)
 //
-// Rounding is by the magic number 1.5 * 2^p: adding it leaves n in the low bits (Hida and Briggs;
+// The scale, which the terms of a row share, is one that brings these numbers so close to numbers of the
+// type that what they are off does not count (coefficients.py): an operation and a table less.
+//
+// Rounding is by the magic number 1.5 * 2^p / R: adding it leaves n R + j in the low bits (Hida and Briggs;
 // Muller et al., Handbook of Floating-Point Arithmetic). With top - N folded into the magic number the
-// low bits hold the biased exponent of the scale itself, so one shift makes it. Exponent field 0 is
-// the factor +0: arguments are clamped from below to the one whose field is exactly 0, so that -inf
-// and everything that cannot count gives an exact zero. `top` (the maximum's own field) leaves
-// room above the format's normal range: e is never subnormal, and no multiply meets a subnormal.
+// low bits hold the biased exponent of the power itself, so that a shift and the table's entry make it.
+// What would be negative then is the factor +0: arguments are clamped from below to the one whose exponent
+// field is -1, so that -inf and everything that cannot count gives an exact zero. `top` (the maximum's own
+// field) leaves room above the format's normal range: e is below it only where it is 2^-186 (float64:
+// 2^-1172) of the maximum's, and counts as little as 0.
 //
-// Bound: exp_max_ulp in kernels/bounds.hpp, of P(r) on its reduced range.
+// Bound: max_ulp's "exp" in kernels/bounds.hpp.
 #pragma once
 
 #include "math/coefficients.hpp"
@@ -56,10 +60,9 @@ struct Direct {
     return widened(a);
   }
   static T slope() { return ExpConstants<T>::log2e; }
-  // r = z beta - n ln2 as hi + lo.
-  static V reduced(V z, V n, V& lo) {
-    lo = n * V(-ExpConstants<T>::ln2_lo);
-    return fnma(n, V(ExpConstants<T>::ln2_hi), z);
+  // r = z beta - k ln2
+  static V reduced(V z, V k) {
+    return fnma(k, V(ExpConstants<T>::ln2_lo), fnma(k, V(ExpConstants<T>::ln2_hi), z));
   }
   static constexpr double beta() { return 1; }
   static constexpr double beta_low() { return 0; }
@@ -108,11 +111,11 @@ struct Affine {
     return (widened(a) - D(static_cast<double>(shift))) * D(static_cast<double>(unit));
   }
   T slope() const { return slope_; }
-  V reduced(V z, V n, V& lo) const {
+  V reduced(V z, V k) const {
     const V product = z * V(beta_t);
     const V lost = fma(z, V(beta_t), V(T(0)) - product);
-    lo = fma(z, V(beta_t_lo), fnma(n, V(ExpConstants<T>::ln2_lo), lost));
-    return fnma(n, V(ExpConstants<T>::ln2_hi), product);
+    const V r = fnma(k, V(ExpConstants<T>::ln2_lo), fnma(k, V(ExpConstants<T>::ln2_hi), product));
+    return r + fma(z, V(beta_t_lo), lost);
   }
   double beta() const { return beta_hi; }
   double beta_low() const { return beta_lo; }
@@ -123,8 +126,8 @@ struct Affine {
 template <class T, class S = T>
 struct Base {
   S exponent = S(T(0));  // N, an integer
-  S floor = S(T(0));     // the lowest argument, whose exponent field is 0
-  S magic = S(T(0));     // magic + top - N
+  S floor = S(T(0));     // the lowest argument, whose exponent field is -1
+  S magic = S(T(0));     // magic / R + top - N
 
   Base() = default;
   template <class Map>
@@ -142,12 +145,12 @@ struct Base {
   static Base at(const Map& map, S n) {
     using R = ExpRange<T>;
     const S top(R::top);
-    const auto lowest = widened(n - top);
-    using D = decltype(widened(n - top));
+    const auto lowest = widened(n - S(R::top + 1));
+    using D = decltype(widened(n));
     Base base;
     base.exponent = n;
     base.floor = to_storage(lowest * D(0x1.62e42fefa39efp-1) / D(map.beta()));
-    base.magic = S(R::magic) + (top - n);
+    base.magic = S(R::magic / ExpConstants<T>::roots) + (top - n);
     return base;
   }
 
@@ -156,9 +159,7 @@ struct Base {
   static Vec<T> to_storage(Pack<T> v) { return narrowed<T>(v); }
 };
 
-// P(r) = 1 + (r_hi + (r_lo + r^2 q(r))): r_hi is exact, so that e takes the roundings of that last
-// sum and its own, and hardly another. (r in one piece would save two operations of fifteen, and
-// cost a softmax 0.3 ULP: more than 2 in rare rows.)
+// e = power (1 + p), p = r + r^2 q(r): it takes the rounding of that sum, and hardly another.
 //
 // Several vectors at a time, step by step: written one after the other, their chains of 45 cycles fill
 // the scheduler before they overlap.
@@ -166,20 +167,17 @@ template <int N, class T, class Map, class S>
 SOFTLANE_INLINE void exp_from_base(Vec<T>* a, const Map& map, const Base<T, S>& base) {
   using C = ExpConstants<T>;
   using V = Vec<T>;
-  V t[N], hi[N], lo[N], r[N], q[N];
+  constexpr int last = C::degree - 2;
+  V t[N], r[N], q[N];
   for (int i = 0; i < N; ++i) a[i] = max(V(base.floor), map.argument(a[i]));
   for (int i = 0; i < N; ++i) t[i] = fma(a[i], V(map.slope()), V(base.magic));
-  for (int i = 0; i < N; ++i) r[i] = t[i] - V(base.magic);
-  for (int i = 0; i < N; ++i) hi[i] = map.reduced(a[i], r[i], lo[i]);
-  for (int i = 0; i < N; ++i) r[i] = hi[i] + lo[i];
-  for (int i = 0; i < N; ++i) q[i] = V(C::c[C::degree]);
-  for (int k = C::degree - 1; k >= 2; --k) {
+  for (int i = 0; i < N; ++i) r[i] = map.reduced(a[i], t[i] - V(base.magic));
+  for (int i = 0; i < N; ++i) q[i] = fma(V(C::c[last]), r[i], V(C::c[last - 1]));
+  for (int k = last - 2; k >= 0; --k) {
     for (int i = 0; i < N; ++i) q[i] = fma(q[i], r[i], V(C::c[k]));
   }
-  for (int i = 0; i < N; ++i) r[i] = r[i] * r[i];
-  for (int i = 0; i < N; ++i) q[i] = fma(r[i], q[i], lo[i]);
-  for (int i = 0; i < N; ++i) q[i] = hi[i] + q[i];
-  for (int i = 0; i < N; ++i) t[i] = exponent_field(t[i]);
+  for (int i = 0; i < N; ++i) q[i] = fma(r[i] * r[i], q[i], r[i]);
+  for (int i = 0; i < N; ++i) t[i] = power_of_root(t[i], C::root);
   for (int i = 0; i < N; ++i) a[i] = fma(t[i], q[i], t[i]);
 }
 
@@ -205,8 +203,8 @@ SOFTLANE_INLINE D power_from_field(D field, D x, const Base<T, S>& base) {
 
 // exp_from_base for one element (of one row, or of each of a vector's rows) more precisely: the maximum's
 // term, and a label's. Its error would otherwise enter every quotient of the row a second time. For float32
-// rows float64 takes the vector kernel's polynomial, which is within 2^-28: a 16th of the rounding that
-// this leaves out. With degree 11 the softmax of 100 000 rows of 3 took a tenth longer (AVX2, Zen 1).
+// rows by a polynomial of degree 6, which is within 2^-28: a 16th of the rounding that this leaves out. With
+// degree 11 the softmax of 100 000 rows of 3 took a tenth longer (AVX2, Zen 1).
 template <Reach reach = Reach::any, class S, class Map>
 SOFTLANE_INLINE auto exp_wide(S a, const Map& map, const Base<float, S>& base) {
   using C = ExpConstants<float>;
@@ -216,15 +214,17 @@ SOFTLANE_INLINE auto exp_wide(S a, const Map& map, const Base<float, S>& base) {
   const D z = x * D(map.beta()), magic(ExpRange<double>::magic);
   const D n = fma1(z, D(ExpConstants<double>::log2e), magic) - magic;
   const D r = fma1(-n, D(0x1.62e42fefa39efp-1), z);
-  D p(static_cast<double>(C::c[C::degree]));
-  for (int i = C::degree - 1; i >= 0; --i) p = fma1(p, r, D(static_cast<double>(C::c[i])));
+  constexpr double scale_of = static_cast<double>(C::scale);
+  D p(scale_of * C::wide[C::wide_degree]);
+  for (int i = C::wide_degree - 1; i >= 0; --i) p = fma1(p, r, D(scale_of * C::wide[i]));
   const D scale = power_from_field<reach>(n - widened(base.exponent - S(R::top)), x, base);
   if constexpr (reach == Reach::within) return Wide<float, D>{p * scale};
   return Wide<float, D>{select(equal(scale, D(0.0)), D(0.0), p * scale)};
 }
 
+// Without the scale.
 template <Reach reach = Reach::any, class S, class Map>
-SOFTLANE_INLINE auto exp_wide(S a, const Map& map, const Base<double, S>& base) {
+SOFTLANE_INLINE auto exp_unscaled(S a, const Map& map, const Base<double, S>& base) {
   using C = ExpConstants<double>;
   using R = ExpRange<double>;
   const auto x = map.wide_argument(a);
@@ -236,8 +236,8 @@ SOFTLANE_INLINE auto exp_wide(S a, const Map& map, const Base<double, S>& base) 
   const D r_hi = fma1(-n, D(C::ln2_hi), z);
   const D r_lo = fma1(-n, D(C::ln2_lo), z_low);
   const D r = r_hi + r_lo;
-  D q(C::c[C::degree]);
-  for (int i = C::degree - 1; i >= 2; --i) q = fma1(q, r, D(C::c[i]));
+  D q(C::wide[C::wide_degree]);
+  for (int i = C::wide_degree - 1; i >= 2; --i) q = fma1(q, r, D(C::wide[i]));
   // 1 + r_hi without error, then everything below its last bit.
   const D one = D(1.0) + r_hi;
   const D low = (r_hi - (one - D(1.0))) + fma1(r * r, q, r_lo);
@@ -248,6 +248,14 @@ SOFTLANE_INLINE auto exp_wide(S a, const Map& map, const Base<double, S>& base) 
   const auto nothing = equal(scale, D(0.0));
   return Wide<double, D>{select(nothing, D(0.0), p * scale),
                          select(nothing, D(0.0), (low - (p - one)) * scale)};
+}
+
+template <Reach reach = Reach::any, class S, class Map>
+SOFTLANE_INLINE auto exp_wide(S a, const Map& map, const Base<double, S>& base) {
+  const auto e = exp_unscaled<reach>(a, map, base);
+  using D = decltype(e.value());
+  const D scale(ExpConstants<double>::scale), hi = e.value() * scale;
+  return Wide<double, D>{hi, fma1(e.value(), scale, -hi) + e.low() * scale};
 }
 
 }  // namespace SOFTLANE_ISA

@@ -80,6 +80,18 @@ struct Vec<double> {
   friend Vec exponent_field(Vec t) {
     return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(t.r), 52));
   }
+  // Bit 1 of a lane's number chooses among two entries, bit 0 between two such choices.
+  friend Vec power_of_root(Vec t, const std::int64_t (&root)[4]) {
+    const __m256i bits = _mm256_castpd_si256(t.r);
+    const __m256d even =
+        _mm256_castsi256_pd(_mm256_setr_epi64x(root[0], root[2], root[0], root[2]));
+    const __m256d odd = _mm256_castsi256_pd(_mm256_setr_epi64x(root[1], root[3], root[1], root[3]));
+    const __m256d entry =
+        _mm256_blendv_pd(_mm256_permutevar_pd(even, bits), _mm256_permutevar_pd(odd, bits),
+                         _mm256_castsi256_pd(_mm256_slli_epi64(bits, 63)));
+    const __m256i sum = _mm256_add_epi64(_mm256_slli_epi64(bits, 50), _mm256_castpd_si256(entry));
+    return _mm256_max_pd(_mm256_castsi256_pd(sum), _mm256_setzero_pd());
+  }
   friend Vec rough_reciprocal(Vec a) {
     const __m256i twice_one = _mm256_set1_epi64x(0x7fe0000000000000);
     return _mm256_castsi256_pd(_mm256_sub_epi64(twice_one, _mm256_castpd_si256(a.r)));
@@ -190,8 +202,12 @@ struct Vec<float> {
   friend Mask greater(Vec a, Vec b) { return {_mm256_cmp_ps(a.r, b.r, _CMP_GT_OQ)}; }
   friend Mask equal(Vec a, Vec b) { return {_mm256_cmp_ps(a.r, b.r, _CMP_EQ_OQ)}; }
   friend Vec select(Mask m, Vec yes, Vec no) { return _mm256_blendv_ps(no.r, yes.r, m.r); }
-  friend Vec exponent_field(Vec t) {
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(t.r), 23));
+  friend Vec power_of_root(Vec t, const std::int32_t (&root)[8]) {
+    const __m256i bits = _mm256_castps_si256(t.r);
+    const __m256i entries = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(root));
+    const __m256i sum =
+        _mm256_add_epi32(_mm256_slli_epi32(bits, 20), _mm256_permutevar8x32_epi32(entries, bits));
+    return _mm256_castsi256_ps(_mm256_max_epi32(sum, _mm256_setzero_si256()));
   }
   friend Vec rough_reciprocal(Vec a) {
     const __m256i twice_one = _mm256_set1_epi32(0x7f000000);

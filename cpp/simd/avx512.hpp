@@ -59,6 +59,14 @@ struct Vec<double> {
   friend Vec exponent_field(Vec t) {
     return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(t.r), 52));
   }
+  friend Vec power_of_root(Vec t, const std::int64_t (&root)[4]) {
+    const __m512i bits = _mm512_castpd_si512(t.r);
+    const __m512i entries =
+        _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(root)));
+    const __m512i sum =
+        _mm512_add_epi64(_mm512_slli_epi64(bits, 50), _mm512_permutexvar_epi64(bits, entries));
+    return _mm512_max_pd(_mm512_castsi512_pd(sum), _mm512_setzero_pd());
+  }
   friend Vec rough_reciprocal(Vec a) {
     const __m512i twice_one = _mm512_set1_epi64(0x7fe0000000000000);
     return _mm512_castsi512_pd(_mm512_sub_epi64(twice_one, _mm512_castpd_si512(a.r)));
@@ -160,8 +168,13 @@ struct Vec<float> {
   friend Mask greater(Vec a, Vec b) { return _mm512_cmp_ps_mask(a.r, b.r, _CMP_GT_OQ); }
   friend Mask equal(Vec a, Vec b) { return _mm512_cmp_ps_mask(a.r, b.r, _CMP_EQ_OQ); }
   friend Vec select(Mask m, Vec yes, Vec no) { return _mm512_mask_blend_ps(m, no.r, yes.r); }
-  friend Vec exponent_field(Vec t) {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(t.r), 23));
+  friend Vec power_of_root(Vec t, const std::int32_t (&root)[8]) {
+    const __m512i bits = _mm512_castps_si512(t.r);
+    const __m512i entries =
+        _mm512_broadcast_i32x8(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(root)));
+    const __m512i sum =
+        _mm512_add_epi32(_mm512_slli_epi32(bits, 20), _mm512_permutexvar_epi32(bits, entries));
+    return _mm512_castsi512_ps(_mm512_max_epi32(sum, _mm512_setzero_si512()));
   }
   friend Vec rough_reciprocal(Vec a) {
     const __m512i twice_one = _mm512_set1_epi32(0x7f000000);

@@ -71,6 +71,13 @@ struct Vec<double> {
   friend Vec exponent_field(Vec t) {
     return vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(t.r), 52));
   }
+  friend Vec power_of_root(Vec t, const std::int64_t (&root)[4]) {
+    const int64x2_t bits = vreinterpretq_s64_f64(t.r);
+    const int64x2_t entry = vld1q_lane_s64(root + (vgetq_lane_s64(bits, 1) & 3),
+                                           vld1q_dup_s64(root + (vgetq_lane_s64(bits, 0) & 3)), 1);
+    const int64x2_t sum = vaddq_s64(vshlq_n_s64(bits, 50), entry);
+    return vreinterpretq_f64_s64(vbicq_s64(sum, vshrq_n_s64(sum, 63)));
+  }
   friend Vec rough_reciprocal(Vec a) {
     const uint64x2_t twice_one = vdupq_n_u64(0x7fe0000000000000);
     return vreinterpretq_f64_u64(vsubq_u64(twice_one, vreinterpretq_u64_f64(a.r)));
@@ -166,8 +173,16 @@ struct Vec<float> {
   friend Mask greater(Vec a, Vec b) { return {vcgtq_f32(a.r, b.r)}; }
   friend Mask equal(Vec a, Vec b) { return {vceqq_f32(a.r, b.r)}; }
   friend Vec select(Mask m, Vec yes, Vec no) { return vbslq_f32(m.r, yes.r, no.r); }
-  friend Vec exponent_field(Vec t) {
-    return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(t.r), 23));
+  friend Vec power_of_root(Vec t, const std::int32_t (&root)[8]) {
+    const uint32x4_t bits = vreinterpretq_u32_f32(t.r);
+    // The four bytes of entry j are bytes 4 j to 4 j + 3.
+    const uint32x4_t bytes = vmlaq_u32(vdupq_n_u32(0x03020100), vandq_u32(bits, vdupq_n_u32(7)),
+                                       vdupq_n_u32(0x04040404));
+    const uint8x16x2_t entries = {
+        {vreinterpretq_u8_s32(vld1q_s32(root)), vreinterpretq_u8_s32(vld1q_s32(root + 4))}};
+    const int32x4_t entry = vreinterpretq_s32_u8(vqtbl2q_u8(entries, vreinterpretq_u8_u32(bytes)));
+    const int32x4_t sum = vaddq_s32(vreinterpretq_s32_u32(vshlq_n_u32(bits, 20)), entry);
+    return vreinterpretq_f32_s32(vmaxq_s32(sum, vdupq_n_s32(0)));
   }
   friend Vec rough_reciprocal(Vec a) {
     const uint32x4_t twice_one = vdupq_n_u32(0x7f000000);

@@ -51,8 +51,13 @@ struct Vec {
   friend Mask greater(Vec a, Vec b) { return a.r > b.r; }
   friend Mask equal(Vec a, Vec b) { return a.r == b.r; }
   friend Vec select(Mask m, Vec yes, Vec no) { return m ? yes : no; }
-  friend Vec exponent_field(Vec t) {
-    return static_cast<Bits>(bits(t) << (sizeof(T) == 4 ? 23 : 52));
+  friend Vec exponent_field(Vec t) { return static_cast<Bits>(bits(t) << 52); }
+  template <class Entry, int R>
+  friend Vec power_of_root(Vec t, const Entry (&root)[R]) {
+    constexpr int shift = sizeof(T) == 4 ? 20 : 50;
+    const Bits sum =
+        static_cast<Bits>(bits(t) << shift) + static_cast<Bits>(root[bits(t) & (R - 1)]);
+    return sum >> (8 * sizeof(T) - 1) != 0 ? Bits{0} : sum;
   }
   friend Vec rough_reciprocal(Vec a) {
     constexpr Bits twice_one =

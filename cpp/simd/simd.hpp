@@ -15,7 +15,10 @@
 //   larger, smaller (a, b)      of numbers >= 0, by what is cheapest; nothing is said of a NaN
 //   greater, equal -> Mask      false on NaN; unsigned(mask) has bit l for lane l
 //   select(mask, yes, no)
-//   exponent_field(t)           t's bits shifted left by the mantissa's width
+//   exponent_field(t)           of Vec<double>: t's bits shifted left by the mantissa's width
+//   power_of_root(t, root)      the number whose bits are root[j] and, as an exponent in units of 1/R, n R + j,
+//                               where those are t's low bits and j < R the lowest of them; +0 where that is
+//                               negative. R is 8 for float, 4 for double
 //   rough_reciprocal(a)         2^-k (1 - f / 2) of a = 2^k (1 + f) > 0, which is up to 9/8 of 1 / a: the
 //                               difference of bits; large and finite for 0 and subnormal a
 //   reduce_max                  over lanes
