@@ -12,6 +12,9 @@ from typing import Any
 
 Call = Callable[[], Any]
 
+# Seconds: calls that take longer are measured as they come. Where only those were called once beforehand
+# that fill a sample by several calls, a call of half a millisecond met cold caches and its peer warm ones.
+WARMED = 0.02
 CLEARLY_SLOWER = 8  # times the fastest: no rounds are spent on that beyond the fewest
 
 
@@ -58,8 +61,9 @@ def _seconds(call: Call, number: int) -> float:
 def _calibrate(call: Call, sample: float) -> tuple[int, float]:
     """Warm up; return how many calls fill a sample, and the time of one."""
     number, once = 1, _seconds(call, 1)
-    if once < 0.05:
-        once = min(once, _seconds(call, 1))
+    for _ in range(3):  # its memory may be new
+        if once < WARMED:
+            once = min(once, _seconds(call, 1))
     while once * number < sample:
         number = max(2 * number, min(int(sample / max(once, 1e-9)), 64 * number))
         once = _seconds(call, number)
@@ -109,11 +113,11 @@ def interleave(
             for name, call in everyone.items():
                 if turn >= slow.get(name, plan.most):
                     continue
-                number, _ = sizes[name]
+                number, once = sizes[name]
                 if plan.settle:
                     time.sleep(plan.settle)
                     deadline += plan.settle
-                if number > 1:
+                if once < WARMED:
                     call()  # its data back into the cache after the others' turns
                 samples[name].append(_seconds(call, number))
             if turn < plan.fewest:
