@@ -12,8 +12,8 @@ from typing import Any
 
 Call = Callable[[], Any]
 
-# Seconds: calls that take longer are measured as they come. Where only those were called once beforehand
-# that fill a sample by several calls, a call of half a millisecond met cold caches and its peer warm ones.
+# Seconds: calls that take longer are measured as they come. Where only calls of which a sample has
+# several were made once beforehand, one of half a millisecond met cold caches, its peer warm ones.
 WARMED = 0.02
 CLEARLY_SLOWER = 8  # times the fastest: no rounds are spent on that beyond the fewest
 

@@ -320,10 +320,12 @@ def test_rows_side_by_side_have_the_bits_of_rows_alone(isa: str, classes: int, k
 MANY = 523  # some rows over in groups of 4, 8 and 16, and enough to begin at a line of memory
 
 
+# Elements from class to class, whole lines: a power of two crowds them into few sets of a cache.
+@pytest.mark.parametrize("pitch", [1024, 1040])
 @pytest.mark.parametrize("kind", ["float32", "float64"])
 @pytest.mark.parametrize("classes", [3, 10, 37])
 def test_groups_that_share_rows_have_the_bits_of_rows_alone(
-    isa: str, classes: int, kind: str
+    isa: str, classes: int, kind: str, pitch: int
 ) -> None:
     dtype = np.dtype(kind)
     rng = np.random.default_rng(classes)
@@ -333,10 +335,10 @@ def test_groups_that_share_rows_have_the_bits_of_rows_alone(
 
     def side_by_side(rows: Array, offset: int) -> Array:
         """Classes a whole number of lines apart, the first one `offset` bytes into a line."""
-        pitch = 1024 * dtype.itemsize
-        memory = np.full(64 + (classes + 1) * pitch, 0xFF, np.uint8)
+        memory = np.full(64 + (classes + 1) * pitch * dtype.itemsize, 0xFF, np.uint8)
         begin = -memory.ctypes.data % 64 + offset
-        view = np.ndarray(rows.T.shape, dtype, memory, begin, (pitch, dtype.itemsize))
+        strides = (pitch * dtype.itemsize, dtype.itemsize)
+        view = np.ndarray(rows.T.shape, dtype, memory, begin, strides)
         view[...] = rows.T
         return view
 

@@ -182,7 +182,6 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
   const Stream* const terms = to.gradient != nullptr ? to.gradient : to.diagonal;
   const bool both = to.gradient != nullptr && to.diagonal != nullptr;
   const Carrier<T> diagonal = both ? Carrier<T>(call, *to.diagonal) : Carrier<T>();
-  T* const buffer = group_buffer<T>(call, memory);
   const auto finish = [&](const GroupSlot<T>& slot) {
     const GroupSummary<T>& s = slot.summary;
     const auto numbers = labelled.numbers(slot);
@@ -200,7 +199,6 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
         }
       });
       labelled.blank(slot, numbers, h);
-      if (both) diagonal.write(slot.group, h, buffer);
     }
     if (to.gradient != nullptr) {
       const Normalizer<T, P> scaled =
@@ -223,7 +221,7 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
   };
   each_group<T>(
       call, begin, end, memory, terms != nullptr ? Keep::output : Keep::nothing, terms, diagonal,
-      [&](GroupSlot<T>& slot) { labelled.start(slot); }, finish, rows_kernel);
+      both, [&](GroupSlot<T>& slot) { labelled.start(slot); }, finish, rows_kernel);
 }
 
 // As cross_entropy_hvp_rows.
@@ -276,7 +274,7 @@ inline void across_hvp(const Call& call, index_t begin, index_t end, void* memor
     labelled.blank(slot, numbers, e);
   };
   each_group<T>(
-      call, begin, end, memory, Keep::output, &call.out[0], vector,
+      call, begin, end, memory, Keep::output, &call.out[0], vector, false,
       [&](GroupSlot<T>& slot) { labelled.start(slot); }, finish, cross_entropy_hvp_rows<T>);
 }
 

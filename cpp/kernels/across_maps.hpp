@@ -79,7 +79,7 @@ inline void across_softmax(const Call& call, index_t begin, index_t end, void* m
     blank_rows(e, call.classes, s.bad, quiet_nan<T>());
   };
   each_group<T>(
-      call, begin, end, memory, Keep::output, &call.out[0], {}, [](GroupSlot<T>&) {}, finish,
+      call, begin, end, memory, Keep::output, &call.out[0], {}, false, [](GroupSlot<T>&) {}, finish,
       softmax_rows<T>);
 }
 
@@ -91,8 +91,6 @@ inline void across_log_softmax(const Call& call, index_t begin, index_t end,
   const Carrier<T> out(call, call.out[0]);
   const Affine<T> map(call.negate, call.temperature);
   const bool plain = !call.negate && call.temperature == 1;
-  T* const buffer = group_buffer<T>(call, memory);
-  const Stages<T> stages = stages_of<T>(call);
   const int n = static_cast<int>(call.classes);
   const auto finish = [&](const GroupSlot<T>& slot) {
     const GroupSummary<T>& s = slot.summary;
@@ -115,10 +113,9 @@ inline void across_log_softmax(const Call& call, index_t begin, index_t end,
       }
     }
     blank_rows(y, call.classes, s.bad, quiet_nan<T>());
-    write_group(slot.group, y, out, stages, n, buffer);
   };
   each_group<T>(
-      call, begin, end, memory, Keep::nothing, nullptr, out, [](GroupSlot<T>&) {}, finish,
+      call, begin, end, memory, Keep::nothing, nullptr, out, true, [](GroupSlot<T>&) {}, finish,
       log_softmax_rows<T>);
 }
 

@@ -137,10 +137,12 @@ class Carrier {
     const int last = call.space.ndim - 1;
     step_ = last >= 0 ? stream.row_stride[last] : 0;
     item_ = item_size(stream.format.element);
+    columns_ = W == 1 || step_ == item_;
     native_ = Row<T>{nullptr, 0, stream.format}.native() && aligned(stream.class_stride) &&
               reinterpret_cast<std::uintptr_t>(stream.data) % sizeof(T) == 0;
     for (int d = 0; d <= last; ++d) native_ = native_ && aligned(stream.row_stride[d]);
-    columns_ = W == 1 || step_ == item_;
+    crowded_ = W > 1 && columns_ && native_ && classes <= most_panel_classes &&
+               crowds(stream.class_stride, classes);
     rows_ = stream.class_stride == item_ && step_ >= classes_ * item_;
   }
 
@@ -148,7 +150,17 @@ class Carrier {
   // Do rows lie side by side?
   bool column_wise() const { return columns_; }
   // Do the kernels work on the group where it lies?
-  bool direct(const RowGroup<T>& group) const { return columns_ && native_ && group.straight; }
+  bool direct(const RowGroup<T>& group) const {
+    return columns_ && native_ && !crowded_ && group.straight;
+  }
+
+  // Are they copied to panels and from them, though they lie side by side?
+  bool crowded(const RowGroup<T>& group) const { return crowded_ && group.straight; }
+  bool crowded() const { return crowded_; }
+  void stay() { crowded_ = false; }
+  Columns<T> home(const RowGroup<T>& group) const {
+    return {group.first.locate(*stream_), stream_->class_stride};
+  }
 
   // The group's first row, where they all follow each other as the panel's rows do; else null.
   T* packed(const RowGroup<T>& group) const {
@@ -167,10 +179,15 @@ class Carrier {
 
   // The group's elements: where they lie, or in the panel. `buffer` holds W rows.
   Columns<T> read(const RowGroup<T>& group, T* panel, T* buffer) const {
-    if (direct(group)) return {group.first.locate(*stream_), stream_->class_stride};
+    if (direct(group)) return home(group);
     const int n = static_cast<int>(classes_);
     if (native_ && rows_ && group.straight) {
       read_panel(reinterpret_cast<const T*>(group.first.locate(*stream_)), step_ / size, n, panel);
+      return in(panel);
+    }
+    if (crowded(group)) {
+      const Columns<T> x = home(group);
+      for (int k = 0; k < n; ++k) x.load(k).store(panel + k * W);
       return in(panel);
     }
     if (columns_ && group.straight) {
@@ -198,7 +215,7 @@ class Carrier {
 
   // Where to put the group's results; write() brings them home.
   Columns<T> open(const RowGroup<T>& group, T* panel) const {
-    if (direct(group)) return {group.first.locate(*stream_), stream_->class_stride};
+    if (direct(group)) return home(group);
     return in(panel);
   }
   void write(const RowGroup<T>& group, const Columns<T>& results, T* buffer) const {
@@ -208,6 +225,11 @@ class Carrier {
     if (native_ && rows_ && group.straight) {
       T* const to = reinterpret_cast<T*>(group.first.locate(*stream_));
       return write_panel(panel, n, to, step_ / size);
+    }
+    if (crowded(group)) {
+      const Columns<T> y = home(group);
+      for (int k = 0; k < n; ++k) y.store(k, results.load(k));
+      return;
     }
     if (columns_ && group.straight) {
       const Row<T> first = across(group);
@@ -226,6 +248,13 @@ class Carrier {
   }
 
  private:
+  // Do the lines of so many classes, a power of two apart, fall into few sets of a first-level cache? Half of
+  // its 8 ways are for other operands.
+  static bool crowds(index_t stride, index_t classes) {
+    constexpr index_t way = 4096, line = 64;
+    const index_t power = stride & -stride, apart = power > way ? way : power < line ? line : power;
+    return classes * apart > 4 * way;
+  }
   static bool aligned(index_t v) { return v % size == 0; }
   static Columns<T> in(T* panel) { return {reinterpret_cast<char*>(panel), W * size}; }
   // A class of the group's rows as if it were a row: elements of other formats side by side.
@@ -240,6 +269,7 @@ class Carrier {
   const Stream* stream_ = nullptr;
   index_t classes_ = 0, step_ = 0, item_ = 0;  // step_: bytes from row to row; item_: of an element
   bool present_ = false, native_ = false, columns_ = false, rows_ = false;
+  bool crowded_ = false;
 };
 
 }  // namespace SOFTLANE_ISA

@@ -5,20 +5,21 @@
 
 namespace softlane {
 
-// exp(x) = 2^n 2^(j/R) exp(r), r = x - k ln2, k = n + j/R = x log2e to the nearest multiple of 1/R, j < R.
+// exp(x) = 2^n 2^(j/R) exp(r), r = x - k ln2, k = n + j/R = x log2e to the nearest 1/R, j < R.
 //
-// The product x log2e is rounded before k is taken from it, so |r| may pass ln2/2R. Let u be half an
-// ulp of 1 and |x log2e| <= N. The multiplier (log2e, or log2e/T formed from a rounded 1/T) is off
-// by at most 3u of itself, the product by u more: |r| <= ln2 (1/2R + 4 N u). The rounding of r and
-// the bits of k ln2 beyond ln2_hi + ln2_lo add less than 8u of that: |r| <= ln2/2R (1 + 8 R (N+1) u).
+// The product x log2e is rounded before k is taken from it, so |r| may pass ln2/2R. Let u be half
+// an ulp of 1 and |x log2e| <= N. The multiplier (log2e, or log2e/T formed from a rounded 1/T) is
+// off by at most 3u of itself, the product by u more: |r| <= ln2 (1/2R + 4 N u). The rounding of r
+// and the bits of k ln2 beyond ln2_hi + ln2_lo add less than 8u of that:
+// |r| <= ln2/2R (1 + 8 R (N+1) u).
 //
 // exp(r) ~ P(r) = 1 + r + r^2 (c[0] + r (c[1] + ...)); max_rel_error bounds |P/exp - 1| there: the
 // approximation alone, without rounding in evaluation.
 //
-// The roots 2^(j/R) come times a scale, one for all of a dtype, of which every T/S is free: that of all in
-// [1, 2) (float) or of the first 2^24 after 1 (double) that brings them closest to numbers of the
-// type. root[j] is what has to be added to the bits of 2^n 2^(j/R), read off as n R + j, so that they
-// become those of 2^n scale 2^(j/R); max_root_error is what they are off, in ulp of 1.
+// The roots 2^(j/R) come times a scale, one for all of a dtype, of which every T/S is free: that of
+// all in [1, 2) (float) or of the first 2^24 from 1 on (double) that brings them closest to numbers
+// of the type. root[j] is what has to be added to the bits of 2^n 2^(j/R), read off as n R + j, so
+// that they become those of 2^n scale 2^(j/R); max_root_error is what they are off, in ulp of 1.
 //
 // wide: the same for |r| <= ln2/2 and R = 1, in double: wide[0] + r (wide[1] + ...).
 template <class T>
@@ -38,14 +39,14 @@ struct ExpConstants<float> {
   static constexpr float scale = 0x1.89cb7cp+0f;
   static constexpr double max_root_error = 0.02624;
   static constexpr std::int32_t root[8] = {
-      0x44e5be,
-      0x46b7da,
-      0x4a26de,
-      0x4f5829,
-      0x4b3a3e,
-      0x47d424,
-      0x459202,
-      0x448e45,
+      0x44e5be,  // 0
+      0x46b7da,  // 1
+      0x4a26de,  // 2
+      0x4f5829,  // 3
+      0x4b3a3e,  // 4
+      0x47d424,  // 5
+      0x459202,  // 6
+      0x448e45,  // 7
   };
   static constexpr int wide_degree = 6;
   // N = 1100: |r| <= ln2/2 (1 + 9.78e-13)
@@ -82,10 +83,10 @@ struct ExpConstants<double> {
   static constexpr double scale = 0x1.0000000bce358p+0;
   static constexpr double max_root_error = 0.00113;
   static constexpr std::int64_t root[4] = {
-      0xbce358,
-      -0xf901f4eda866,
-      -0x15f619875a36b,
-      -0x11760656780a7,
+      0xbce358,          // 0
+      -0xf901f4eda866,   // 1
+      -0x15f619875a36b,  // 2
+      -0x11760656780a7,  // 3
   };
   static constexpr int wide_degree = 11;
   // N = 7500: |r| <= ln2/2 (1 + 6.66e-12)

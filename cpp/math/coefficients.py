@@ -32,20 +32,21 @@ TEMPLATE = """\
 
 namespace softlane {{
 
-// exp(x) = 2^n 2^(j/R) exp(r), r = x - k ln2, k = n + j/R = x log2e to the nearest multiple of 1/R, j < R.
+// exp(x) = 2^n 2^(j/R) exp(r), r = x - k ln2, k = n + j/R = x log2e to the nearest 1/R, j < R.
 //
-// The product x log2e is rounded before k is taken from it, so |r| may pass ln2/2R. Let u be half an
-// ulp of 1 and |x log2e| <= N. The multiplier (log2e, or log2e/T formed from a rounded 1/T) is off
-// by at most 3u of itself, the product by u more: |r| <= ln2 (1/2R + 4 N u). The rounding of r and
-// the bits of k ln2 beyond ln2_hi + ln2_lo add less than 8u of that: |r| <= ln2/2R (1 + 8 R (N+1) u).
+// The product x log2e is rounded before k is taken from it, so |r| may pass ln2/2R. Let u be half
+// an ulp of 1 and |x log2e| <= N. The multiplier (log2e, or log2e/T formed from a rounded 1/T) is
+// off by at most 3u of itself, the product by u more: |r| <= ln2 (1/2R + 4 N u). The rounding of r
+// and the bits of k ln2 beyond ln2_hi + ln2_lo add less than 8u of that:
+// |r| <= ln2/2R (1 + 8 R (N+1) u).
 //
 // exp(r) ~ P(r) = 1 + r + r^2 (c[0] + r (c[1] + ...)); max_rel_error bounds |P/exp - 1| there: the
 // approximation alone, without rounding in evaluation.
 //
-// The roots 2^(j/R) come times a scale, one for all of a dtype, of which every T/S is free: that of all in
-// [1, 2) (float) or of the first 2^24 after 1 (double) that brings them closest to numbers of the
-// type. root[j] is what has to be added to the bits of 2^n 2^(j/R), read off as n R + j, so that they
-// become those of 2^n scale 2^(j/R); max_root_error is what they are off, in ulp of 1.
+// The roots 2^(j/R) come times a scale, one for all of a dtype, of which every T/S is free: that of
+// all in [1, 2) (float) or of the first 2^24 from 1 on (double) that brings them closest to numbers
+// of the type. root[j] is what has to be added to the bits of 2^n 2^(j/R), read off as n R + j, so
+// that they become those of 2^n scale 2^(j/R); max_root_error is what they are off, in ulp of 1.
 //
 // wide: the same for |r| <= ln2/2 and R = 1, in double: wide[0] + r (wide[1] + ...).
 template <class T>
@@ -141,7 +142,7 @@ def constant(kind: str, name: str, value: Real) -> str:
 
 
 def polynomial(kind: str, error: Real, coefficients: list[Real], name: str = "c") -> list[str]:
-    """Declare the coefficients and max_rel_error: the grid's largest error raised to a bound, in three digits.
+    """Declare them and their error's bound: the grid's largest, raised, in three digits.
 
     On n + 1 Chebyshev points a polynomial of degree d exceeds its largest value by a factor below
     1 / cos(pi d / 2n) (H. Ehlich and K. Zeller 1964): 1.0013 for d = 32.
@@ -170,9 +171,11 @@ def split_ln2(kind: str, hi_bits: int, bits: int, multiple: str) -> list[str]:
 
 
 def nearest_scale(bits: int, roots: int, count: int) -> int:
-    """Of the first `count` numbers of so many bits from 1 on, in ulp of 1, the one whose products
-    with the roots are closest to such numbers. Takes seconds; SCALES has what it found."""
-    import numpy as np
+    """Find the number whose products with the roots are closest to numbers of so many bits.
+
+    Of the first `count` from 1 on, and in ulp of 1. Takes seconds; SCALES has what it found.
+    """
+    import numpy as np  # noqa: PLC0415 - nothing else here needs it
 
     best, found = 1.0, 0
     factors = []
@@ -205,11 +208,13 @@ def scaled_roots(kind: str, bits: int, roots: int) -> list[str]:
         off = max(off, abs(mpf(number) * 2**power / exact / one - 1) * one)
         entries.append(power * one + (number - one) - j * (one // roots))
     error = mp.ceil(off * 10**5) / 10**5
+    literals = [f"{'-' if entry < 0 else ''}0x{abs(entry):x}," for entry in entries]
+    width = max(map(len, literals))
     return [
         constant(kind, "scale", scale),
         f"  static constexpr double max_root_error = {mp.nstr(error, 4)};",
         f"  static constexpr std::int{32 if bits == 24 else 64}_t root[{roots}] = {{",
-        *(f"      {'-' if entry < 0 else ''}0x{abs(entry):x}," for entry in entries),
+        *(f"      {entry:{width}}  // {j}" for j, entry in enumerate(literals)),
         "  };",
     ]
 

@@ -47,7 +47,7 @@ struct ExpRange<double> {
 
 // How a stored logit x becomes the argument of exp. In general that is argument(±x) * beta with
 // argument(a) = (a - shift) * unit and unit * beta = 1 / temperature; the common case is x itself, and
-// has its own type because the general one costs seven more operations of fifteen. Both give the
+// has its own type because the general one costs seven more operations than its fourteen. Both give the
 // same bits where both apply.
 template <class T>
 struct Direct {
