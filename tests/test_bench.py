@@ -234,9 +234,13 @@ def test_peers_agree_with_softlane(text: str) -> None:
         assert states["NumPy"]["state"] == "timed"
 
 
-def test_contestants_take_turns() -> None:
+@pytest.mark.parametrize("warmed", [True, False])
+def test_contestants_take_turns(warmed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench import timing
     from bench.timing import Plan, interleave
 
+    if not warmed:
+        monkeypatch.setattr(timing, "WARMED", 0)
     turns: list[str] = []
     plan = Plan(sample=0, seconds=0, fewest=3, most=9)
     samples = interleave(
@@ -245,7 +249,9 @@ def test_contestants_take_turns() -> None:
         limits={"limit": lambda: turns.append("limit")},
         given={"itself": lambda: 0.5},
     )
-    assert turns[-9:] == ["a", "b", "limit"] * 3
+    calls = 2 if warmed else 1  # the first is not measured
+    round_robin = [who for who in ("a", "b", "limit") for _ in range(calls)] * 3
+    assert turns[-9 * calls :] == round_robin
     assert {who: len(times) for who, times in samples.items()} == dict.fromkeys(samples, 3)
     assert samples["itself"] == [0.5] * 3
 
