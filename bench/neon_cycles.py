@@ -80,7 +80,7 @@ SOFTLANE_LOOPS(double)
 # An instruction that each vector of elements has once (`ldp` and `stp` are two).
 ONE_A_VECTOR = {
     "maximum": r"\s(fcmgt)\s",
-    "exponential": r"\s(shl)\s",
+    "exponential": r"\s(tbl)\s",
     "sums": r"\s(ldr|ldp)\sq",
     "quotients": r"\s(str|stp)\sq",
 }

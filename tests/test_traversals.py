@@ -333,7 +333,7 @@ def test_groups_that_share_rows_have_the_bits_of_rows_alone(
     chosen[::100] = UNFIT + 1
     solid = _inputs(classes, dtype).relaid(lambda a: a[chosen]).per_row(lambda a: a[chosen])
 
-    def side_by_side(rows: Array, offset: int) -> Array:
+    def side_by_side(rows: Array, offset: int, pitch: int = pitch) -> Array:
         """Classes a whole number of lines apart, the first one `offset` bytes into a line."""
         memory = np.full(64 + (classes + 1) * pitch * dtype.itemsize, 0xFF, np.uint8)
         begin = -memory.ctypes.data % 64 + offset
@@ -346,9 +346,12 @@ def test_groups_that_share_rows_have_the_bits_of_rows_alone(
         wanted = tuple(result[chosen] for result in _alone(name, classes, dtype))
         for offset, in_place in ((0, False), (dtype.itemsize, False), (16, False), (16, True)):
             inputs = solid.relaid(lambda a, by=offset: side_by_side(a, by))  # type: ignore[misc]
+            # Of two such results one is crowded, the other is not.
             outs = tuple(
-                side_by_side(np.zeros_like(r), offset) if r.ndim == 2 else np.zeros_like(r)
-                for r in wanted
+                side_by_side(np.zeros_like(r), offset, (pitch, 2064 - pitch)[i % 2])
+                if r.ndim == 2
+                else np.zeros_like(r)
+                for i, r in enumerate(wanted)
             )
             if in_place:
                 if len(outs) > 1 or outs[0].ndim != 2:

@@ -15,7 +15,7 @@ using Kernel = void (*)(const Call&, index_t begin, index_t end, void* scratch) 
 using Probe = void (*)(const void* x, int n, void* out) noexcept;
 
 struct Probes {
-  Probe exp_block;        // exp(x) 2^60 (float32; 2^150 in float64) for x <= 0
+  Probe exp_block;        // exp(x) 2^60 (float32; 2^150 in float64) times a scale, for x <= 0
   Probe block_max;        // one element: the largest
   Probe summarize_block;  // exp relative to the block's base, and in out[n] the sum; with block_max
 };

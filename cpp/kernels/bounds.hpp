@@ -10,7 +10,7 @@ struct Bound {
 };
 
 inline constexpr Bound max_ulp[] = {
-    {"exp", 1, 1},          // the vector kernel's P(r) on its reduced range
+    {"exp", 1, 1},          // the vector kernel's terms, beside their scale
     {"softmax", 2, 2},      // e_k / S
     {"log_softmax", 2, 2},  // (x_k - max) - log1p(T / e*)
     {"logsumexp", 1, 1.5},  // in ULP of max(|max|, |result|)

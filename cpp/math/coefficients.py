@@ -7,7 +7,7 @@ time, so that they absorb the rounding. Both neighbours are tried, the best few 
 
     python cpp/math/coefficients.py           write the header
     python cpp/math/coefficients.py --check   exit 1 if the header on disk differs
-    python cpp/math/coefficients.py --scales  search for SCALES once more (needs NumPy)
+    python cpp/math/coefficients.py --scales  search for SCALES once more (needs NumPy, and x86)
 """
 
 import sys
@@ -173,7 +173,7 @@ def split_ln2(kind: str, hi_bits: int, bits: int, multiple: str) -> list[str]:
 def nearest_scale(bits: int, roots: int, count: int) -> int:
     """Find the number whose products with the roots are closest to numbers of so many bits.
 
-    Of the first `count` from 1 on, and in ulp of 1. Takes seconds; SCALES has what it found.
+    Of the first `count` from 1 on, and in ulp of 1. Takes seconds, and a longdouble of 64 bits; SCALES has what it found.
     """
     import numpy as np  # noqa: PLC0415 - nothing else here needs it
 

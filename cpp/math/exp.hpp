@@ -1,6 +1,7 @@
 // exp relative to a base: e = scale exp(z) * 2^(top - N), where N is the base's exponent.
 //
-//   k = z log2(e) to the nearest 1/R,  r = z - k ln2 in two steps (Cody and Waite 1980; the first is exact),
+//   k = z log2(e) to the nearest 1/R,  r = z - k ln2 in two steps (Cody and Waite 1980; the first is exact,
+//                                         for its result has no more bits than the type),
 //   e = scale 2^(k - N + top) P(r),  k = n + j/R,  by a table of the R numbers scale 2^(j/R) (Tang 1989)
 //
 // The scale, which the terms of a row share, is one that brings these numbers so close to numbers of the
@@ -11,8 +12,8 @@
 // low bits hold the biased exponent of the power itself, so that a shift and the table's entry make it.
 // What would be negative then is the factor +0: arguments are clamped from below to the one whose exponent
 // field is -1, so that -inf and everything that cannot count gives an exact zero. `top` (the maximum's own
-// field) leaves room above the format's normal range: e is below it only where it is 2^-186 (float64:
-// 2^-1172) of the maximum's, and counts as little as 0.
+// field) leaves room above the format's normal range. Field 0 alone is below it, 2^-186 (float64: 2^-1172)
+// of the maximum's: its terms are wrong in their leading digits, and go on to exact zeros.
 //
 // Bound: max_ulp's "exp" in kernels/bounds.hpp.
 #pragma once
@@ -161,7 +162,7 @@ struct Base {
 
 // e = power (1 + p), p = r + r^2 q(r): it takes the rounding of that sum, and hardly another.
 //
-// Several vectors at a time, step by step: written one after the other, their chains of 45 cycles fill
+// Several vectors at a time, step by step: written one after the other, their chains of some 40 cycles fill
 // the scheduler before they overlap.
 template <int N, class T, class Map, class S>
 SOFTLANE_INLINE void exp_from_base(Vec<T>* a, const Map& map, const Base<T, S>& base) {

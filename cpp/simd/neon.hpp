@@ -72,10 +72,16 @@ struct Vec<double> {
     return vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(t.r), 52));
   }
   friend Vec power_of_root(Vec t, const std::int64_t (&root)[4]) {
-    const int64x2_t bits = vreinterpretq_s64_f64(t.r);
-    const int64x2_t entry = vld1q_lane_s64(root + (vgetq_lane_s64(bits, 1) & 3),
-                                           vld1q_dup_s64(root + (vgetq_lane_s64(bits, 0) & 3)), 1);
-    const int64x2_t sum = vaddq_s64(vshlq_n_s64(bits, 50), entry);
+    const uint64x2_t bits = vreinterpretq_u64_f64(t.r);
+    // The eight bytes of entry j are bytes 8 j to 8 j + 7.
+    const uint32x4_t low = vreinterpretq_u32_u64(bits),
+                     first = {0x03020100, 0x07060504, 0x03020100, 0x07060504};
+    const uint32x4_t bytes =
+        vmlaq_u32(first, vandq_u32(vtrn1q_u32(low, low), vdupq_n_u32(3)), vdupq_n_u32(0x08080808));
+    const uint8x16x2_t entries = {
+        {vreinterpretq_u8_s64(vld1q_s64(root)), vreinterpretq_u8_s64(vld1q_s64(root + 2))}};
+    const int64x2_t entry = vreinterpretq_s64_u8(vqtbl2q_u8(entries, vreinterpretq_u8_u32(bytes)));
+    const int64x2_t sum = vaddq_s64(vreinterpretq_s64_u64(vshlq_n_u64(bits, 50)), entry);
     return vreinterpretq_f64_s64(vbicq_s64(sum, vshrq_n_s64(sum, 63)));
   }
   friend Vec rough_reciprocal(Vec a) {
