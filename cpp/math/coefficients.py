@@ -173,7 +173,8 @@ def split_ln2(kind: str, hi_bits: int, bits: int, multiple: str) -> list[str]:
 def nearest_scale(bits: int, roots: int, count: int) -> int:
     """Find the number whose products with the roots are closest to numbers of so many bits.
 
-    Of the first `count` from 1 on, and in ulp of 1. Takes seconds, and a longdouble of 64 bits; SCALES has what it found.
+    Of the first `count` from 1 on, and in ulp of 1. Takes seconds, and a longdouble of 64 bits;
+    SCALES has what it found.
     """
     import numpy as np  # noqa: PLC0415 - nothing else here needs it
 
