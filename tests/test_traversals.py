@@ -342,6 +342,14 @@ def test_groups_that_share_rows_have_the_bits_of_rows_alone(
         view[...] = rows.T
         return view
 
+    def matrices(rows: Array, offset: int) -> Array:
+        """Matrices whose entries lie like classes."""
+        memory = np.full(64 + classes**2 * pitch * dtype.itemsize, 0xFF, np.uint8)
+        begin = -memory.ctypes.data % 64 + offset
+        entry = pitch * dtype.itemsize
+        strides = (dtype.itemsize, classes * entry, entry)
+        return np.ndarray(rows.shape, dtype, memory, begin, strides)
+
     for name in _names(classes):
         wanted = tuple(result[chosen] for result in _alone(name, classes, dtype))
         for offset, in_place in ((0, False), (dtype.itemsize, False), (16, False), (16, True)):
@@ -350,6 +358,8 @@ def test_groups_that_share_rows_have_the_bits_of_rows_alone(
             outs = tuple(
                 side_by_side(np.zeros_like(r), offset, (pitch, 2064 - pitch)[i % 2])
                 if r.ndim == 2
+                else matrices(r, offset)
+                if r.ndim == 3
                 else np.zeros_like(r)
                 for i, r in enumerate(wanted)
             )

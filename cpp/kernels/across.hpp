@@ -157,6 +157,9 @@ inline Stages<T> stages_of(const Call& call) {
 // there are panels.
 enum class Keep : std::uint8_t { nothing, panel, apart, output };
 
+// What each_group's other operand, if any, is to finish().
+enum class Also : bool { read, written };
+
 // From one group of W rows to the next, of those that are left: W, or less where the next one then has
 // W rows of its own, and none over, or begins a line of memory. Rows that two groups share are done
 // twice, to the same bits.
@@ -211,16 +214,17 @@ __attribute__((noinline)) void exchange(GroupSlot<T>& a, GroupSlot<T>& b) {
 
 // start(slot), then finish(slot) or finish(slots, count), for groups of rows [begin, end) whose
 // maxima, then summaries, are made. `terms` is the output that their exponentials go to, and `also`
-// another operand, if any, which finish() reads or, where it is `written`, opens with the second panel. Rows
-// that are no work for groups go to rows_kernel.
+// another operand, if any, which finish() reads or, where it is written, opens with the second panel. Rows that
+// are no work for groups go to rows_kernel.
 //
 // Several groups at a time take each stage together: one's chain (maximum, base, exponentials, sum,
 // quotient) is 400 cycles long and hides behind the others'.
 template <class T, class Start, class Finish>
 inline void each_group(const Call& call, index_t begin, index_t end, void* memory, Keep keep,
-                       const Stream* terms, const Carrier<T>& also, bool written, Start start,
+                       const Stream* terms, const Carrier<T>& also, Also use, Start start,
                        Finish finish, Kernel rows_kernel) {
   constexpr int W = Vec<T>::lanes;
+  const bool written = use == Also::written;
   const bool paneled = call.classes <= most_panel_classes;
   const int batch = group_batch(call);
   T* const buffer = group_buffer<T>(call, memory);

@@ -221,7 +221,8 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
   };
   each_group<T>(
       call, begin, end, memory, terms != nullptr ? Keep::output : Keep::nothing, terms, diagonal,
-      both, [&](GroupSlot<T>& slot) { labelled.start(slot); }, finish, rows_kernel);
+      both ? Also::written : Also::read, [&](GroupSlot<T>& slot) { labelled.start(slot); }, finish,
+      rows_kernel);
 }
 
 // As cross_entropy_hvp_rows.
@@ -274,7 +275,7 @@ inline void across_hvp(const Call& call, index_t begin, index_t end, void* memor
     labelled.blank(slot, numbers, e);
   };
   each_group<T>(
-      call, begin, end, memory, Keep::output, &call.out[0], vector, false,
+      call, begin, end, memory, Keep::output, &call.out[0], vector, Also::read,
       [&](GroupSlot<T>& slot) { labelled.start(slot); }, finish, cross_entropy_hvp_rows<T>);
 }
 

@@ -79,8 +79,8 @@ inline void across_softmax(const Call& call, index_t begin, index_t end, void* m
     blank_rows(e, call.classes, s.bad, quiet_nan<T>());
   };
   each_group<T>(
-      call, begin, end, memory, Keep::output, &call.out[0], {}, false, [](GroupSlot<T>&) {}, finish,
-      softmax_rows<T>);
+      call, begin, end, memory, Keep::output, &call.out[0], {}, Also::read, [](GroupSlot<T>&) {},
+      finish, softmax_rows<T>);
 }
 
 template <class T>
@@ -115,8 +115,8 @@ inline void across_log_softmax(const Call& call, index_t begin, index_t end,
     blank_rows(y, call.classes, s.bad, quiet_nan<T>());
   };
   each_group<T>(
-      call, begin, end, memory, Keep::nothing, nullptr, out, true, [](GroupSlot<T>&) {}, finish,
-      log_softmax_rows<T>);
+      call, begin, end, memory, Keep::nothing, nullptr, out, Also::written, [](GroupSlot<T>&) {},
+      finish, log_softmax_rows<T>);
 }
 
 }  // namespace SOFTLANE_ISA

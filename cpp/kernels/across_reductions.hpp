@@ -147,7 +147,7 @@ inline void across_logsumexp(const Call& call, index_t begin, index_t end, void*
   if (!suits_groups<T>(call)) return logsumexp_rows<T>(call, begin, end, memory);
   Logarithms<T> logarithms(call, memory);
   each_group<T>(
-      call, begin, end, memory, Keep::nothing, nullptr, {}, false, [](GroupSlot<T>&) {},
+      call, begin, end, memory, Keep::nothing, nullptr, {}, Also::read, [](GroupSlot<T>&) {},
       [&](const GroupSlot<T>* slots, int used) { logarithms.write(slots, used); },
       logsumexp_rows<T>);
   logarithms.refine();
@@ -205,7 +205,7 @@ void entropy(const Call& call, index_t begin, index_t end, void* memory) noexcep
                      blanked(narrowed<T>(value), s.bad, quiet_nan<T>()));
   };
   each_group<T>(
-      call, begin, end, memory, Keep::apart, nullptr, {}, false, [](GroupSlot<T>&) {}, finish,
+      call, begin, end, memory, Keep::apart, nullptr, {}, Also::read, [](GroupSlot<T>&) {}, finish,
       entropy_rows<T>);
 }
 

@@ -223,25 +223,24 @@ def scaled_roots(kind: str, bits: int, roots: int) -> list[str]:
 def exp_constants(
     kind: str, bits: int, hi_bits: int, roots: int, degree: int, wide_degree: int, largest: int
 ) -> str:
-    def fitted(name: str, of: str, bits: int, parts: int, degree: int, ones: int) -> list[str]:
+    def fitted(name: str, of: str, bits: int, parts: int, degree: int) -> list[str]:
         slack = mpf(8 * parts * (largest + 1)) / mpf(2) ** bits
         reach = mp.ln2 / 2 / parts * (1 + slack)
-        error, p = fit(mp.exp, -reach, reach, [mpf(1)] * ones, degree, bits)
-        shown = p[ones:] if of == kind and parts > 1 else p
+        error, p = fit(mp.exp, -reach, reach, [mpf(1), mpf(1)], degree, bits)
         r = f"ln2/{2 * parts}"
         return [
             f"  // N = {largest}: |r| <= {r} (1 + {mp.nstr(slack, 3)})",
-            *polynomial(of, error, shown, name),
+            *polynomial(of, error, p[2:] if name == "c" else p, name),
         ]
 
     lines = [
         f"template <>\nstruct ExpConstants<{kind}> {{",
         f"  static constexpr int roots = {roots};  // R",
         f"  static constexpr int degree = {degree};",
-        *fitted("c", kind, bits, roots, degree, 2),
+        *fitted("c", kind, bits, roots, degree),
         *scaled_roots(kind, bits, roots),
         f"  static constexpr int wide_degree = {wide_degree};",
-        *fitted("wide", "double", 53, 1, wide_degree, 2),
+        *fitted("wide", "double", 53, 1, wide_degree),
         constant(kind, "log2e", rounded(1 / mp.ln2, bits)),
         *split_ln2(kind, hi_bits, bits, "n"),
         "};",
