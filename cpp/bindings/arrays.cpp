@@ -18,22 +18,7 @@ bool is_aligned(py::handle array) {
 
 }  // namespace
 
-int type_number(py::handle array) { return dtype_proxy(proxy(array)->descr)->type_num; }
-
 std::string dtype_text(py::handle array) { return utf8(py::str(py::handle(proxy(array)->descr))); }
-
-index_t element_count(const View& view) {
-  index_t count = 1;
-  for (int d = 0; d < view.ndim; ++d) count *= view.shape[d];
-  return count;
-}
-
-bool same_shape(const View& view, const index_t* shape, int ndim) {
-  if (view.ndim != ndim) return false;
-  for (int d = 0; d < ndim; ++d)
-    if (view.shape[d] != shape[d]) return false;
-  return true;
-}
 
 bool broadcast(const View& view, const index_t* shape, int ndim, View& result) {
   const int added = ndim - view.ndim;

@@ -23,7 +23,7 @@ inline const ArrayProxy* proxy(py::handle array) {
   return reinterpret_cast<const ArrayProxy*>(array.ptr());
 }
 
-int type_number(py::handle array);
+inline int type_number(py::handle array) { return dtype_proxy(proxy(array)->descr)->type_num; }
 std::string dtype_text(py::handle array);
 
 // Elements in memory. Shape and strides (in bytes) are copies: while the GIL is released, or the
@@ -59,8 +59,18 @@ inline View view_of(py::handle array) {
   return {a->data, a->nd, a->dimensions, a->strides};
 }
 
-index_t element_count(const View& view);
-bool same_shape(const View& view, const index_t* shape, int ndim);
+inline index_t element_count(const View& view) {
+  index_t count = 1;
+  for (int d = 0; d < view.ndim; ++d) count *= view.shape[d];
+  return count;
+}
+
+inline bool same_shape(const View& view, const index_t* shape, int ndim) {
+  if (view.ndim != ndim) return false;
+  for (int d = 0; d < ndim; ++d)
+    if (view.shape[d] != shape[d]) return false;
+  return true;
+}
 
 // The view as one of `shape`, NumPy's broadcasting rules applied, in `result`. False where it has other lengths.
 bool broadcast(const View& view, const index_t* shape, int ndim, View& result);
@@ -105,19 +115,37 @@ bool memory_order(const index_t* shape, const index_t* strides, int ndim, int* o
 // The product of the dimensions and the element size, or -1 where it exceeds what can be addressed.
 index_t checked_bytes(const index_t* shape, int ndim, index_t element_bytes);
 
-// One value a row or a class. Uninitialised, for every element is written.
+// One value a row or a class. Uninitialised, for every element is written. A few need no heap, whose
+// functions are a tenth of the border's instructions on a row of labels.
 template <class T>
-using Buffer = std::unique_ptr<T[]>;
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
 
-template <class T>
-Buffer<T> allocate(const char* function, index_t count) {
-  constexpr index_t most = PTRDIFF_MAX / static_cast<index_t>(sizeof(T));
-  T* data = count > most ? nullptr : new (std::nothrow) T[static_cast<std::size_t>(count)];
-  if (data == nullptr)
-    fail(PyExc_MemoryError, function,
-         "no memory for " + std::to_string(count) + " values, one a row or class");
-  return Buffer<T>(data);
-}
+  void allocate(const char* function, index_t count) {
+    constexpr index_t most = PTRDIFF_MAX / static_cast<index_t>(sizeof(T));
+    if (count <= few) {
+      data_ = few_;
+      return;
+    }
+    many_.reset(count > most ? nullptr : new (std::nothrow) T[static_cast<std::size_t>(count)]);
+    data_ = many_.get();
+    if (data_ == nullptr)
+      fail(PyExc_MemoryError, function,
+           "no memory for " + std::to_string(count) + " values, one a row or class");
+  }
+  T* get() { return data_; }
+  const T* get() const { return data_; }
+  explicit operator bool() const { return data_ != nullptr; }
+
+ private:
+  static constexpr index_t few = 4;
+  T* data_ = nullptr;
+  std::unique_ptr<T[]> many_;
+  T few_[few];
+};
 
 // Calls run(pointer, count, stride) for the innermost runs of elements in C order, until it returns false.
 template <class Run>

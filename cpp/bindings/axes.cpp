@@ -21,7 +21,9 @@ py::object integer_of(const char* function, py::handle axis) {
 
 long parse_one(const char* function, py::handle axis) {
   int overflow = 0;
-  const long value = PyLong_AsLongAndOverflow(integer_of(function, axis).ptr(), &overflow);
+  const long value = PyLong_CheckExact(axis.ptr())
+                         ? PyLong_AsLongAndOverflow(axis.ptr(), &overflow)
+                         : PyLong_AsLongAndOverflow(integer_of(function, axis).ptr(), &overflow);
   if (overflow != 0 || value > far_out || value < -far_out)
     return overflow < 0 || value < 0 ? -far_out : far_out;
   return value;
@@ -41,25 +43,23 @@ int normalize(const char* function, const AxisArgument& argument, int i, int ndi
 
 }  // namespace
 
-AxisArgument parse_axis(const char* function, py::handle axis) {
-  AxisArgument result;
-  result.given = axis;
-  if (axis.is_none()) {
-    result.all = true;
-  } else if (PyTuple_Check(axis.ptr())) {
-    const Py_ssize_t count = PyTuple_GET_SIZE(axis.ptr());
-    if (count > max_dims)
+void AxisArgument::parse(const char* function, py::handle value) {
+  given = value;
+  if (value.is_none()) {
+    all = true;
+  } else if (PyTuple_Check(value.ptr())) {
+    const Py_ssize_t entries = PyTuple_GET_SIZE(value.ptr());
+    if (entries > max_dims)
       fail(PyExc_ValueError, function,
-           "axis has " + std::to_string(count) + " entries; an array has at most " +
+           "axis has " + std::to_string(entries) + " entries; an array has at most " +
                std::to_string(max_dims) + " dimensions");
-    for (Py_ssize_t i = 0; i < count; ++i)
-      result.axis[i] = parse_one(function, PyTuple_GET_ITEM(axis.ptr(), i));
-    result.count = static_cast<int>(count);
+    for (Py_ssize_t i = 0; i < entries; ++i)
+      axis[i] = parse_one(function, PyTuple_GET_ITEM(value.ptr(), i));
+    count = static_cast<int>(entries);
   } else {
-    result.axis[0] = parse_one(function, axis);
-    result.count = 1;
+    axis[0] = parse_one(function, value);
+    count = 1;
   }
-  return result;
 }
 
 void Axes::split(const char* function, const AxisArgument& axis, const View& logits) {

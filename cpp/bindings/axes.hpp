@@ -11,6 +11,13 @@ struct AxisArgument {
   int count = 0;
   long axis[max_dims];
   py::handle given;  // the caller's, for messages: axis[] is clamped
+
+  AxisArgument(const char* function, py::handle value) { parse(function, value); }
+  AxisArgument() = default;
+  AxisArgument(const AxisArgument&) = delete;  // to copy all that there is room for takes 15 ns
+  AxisArgument& operator=(const AxisArgument&) = delete;
+
+  void parse(const char* function, py::handle value);
 };
 
 // The dimensions of logits, split. Classes run in C order over the class dimensions, however the
@@ -31,15 +38,13 @@ struct Axes {
   index_t lead_rows = 1;
 
   Axes() = default;
-  Axes(const Axes&) = delete;  // to copy all that there is room for takes 15 ns
+  Axes(const Axes&) = delete;  // as above
   Axes& operator=(const Axes&) = delete;
 
   void split(const char* function, const AxisArgument& axis, const View& logits);
 
   index_t all_rows() const { return lead_rows * rows; }
 };
-
-AxisArgument parse_axis(const char* function, py::handle axis);
 
 // What an operand's dimensions are.
 enum class Layout : std::uint8_t {

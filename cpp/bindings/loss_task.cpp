@@ -28,7 +28,7 @@ Array acquire_reals(const char* function, const char* name, py::handle value) {
 }  // namespace
 
 void LossTask::parse(const LossArguments& arguments, TargetRequired required) {
-  axis_ = parse_axis(function, arguments.axis);
+  axis_.parse(function, arguments.axis);
   call.label_smoothing = parse_label_smoothing(function, arguments.label_smoothing);
   ignore_ = parse_ignore_index(function, arguments.ignore_index);
   reduction = parse_reduction(function, arguments.reduction);

@@ -20,6 +20,9 @@ struct LossBuffers {
   Buffer<double> row_scale;
   Buffer<double> damping;
   Buffer<double> row_loss;
+  // The same, once for each of a vector's leading dimensions.
+  Buffer<std::int64_t> all_labels;
+  Buffer<double> all_row_scale;
 };
 
 // A call of one of the losses, in three steps, for the vector or right-hand side of curvature

@@ -1,8 +1,7 @@
 // The numbers of a loss: checked one by one, and copied to where the kernels read them.
+#include <algorithm>
 #include <cstring>
 #include <limits>
-#include <type_traits>
-#include <utility>
 
 #include "bindings/loss_task.hpp"
 #include "parallel/parallel.hpp"
@@ -71,11 +70,11 @@ void LossTask::settle() {
       if (nothing_kept) call.scale = 1;
     }
   }
-  if (axes.lead_rows != 1) repeat_over_lead();
   call.labels = buffers_.labels.get();
   call.weight = buffers_.weight.get();
   call.row_scale = buffers_.row_scale.get();
   call.damping = buffers_.damping.get();
+  if (axes.lead_rows != 1) repeat_over_lead();
   rows_in_order = rows_in_order || call.labels != nullptr || call.row_scale != nullptr ||
                   call.damping != nullptr;
 }
@@ -87,7 +86,7 @@ void LossTask::settle_weight() {
          "weight has shape " + shape_text(weight_.view.shape, weight_.view.ndim) +
              "; one number a class is needed, shape " + shape_text(&axes.classes, 1));
   check_all(function, "weight", weight_, "finite and >= 0", not_a_weight);
-  buffers_.weight = allocate<double>(function, axes.classes);
+  buffers_.weight.allocate(function, axes.classes);
   copy_out(weight_.view, buffers_.weight.get());
 }
 
@@ -96,13 +95,13 @@ void LossTask::settle_sample_weight() {
   const View spread =
       over_rows(function, "sample_weight", sample_weight_.view, axes.row_shape, axes.row_dims);
   check_all(function, "sample_weight", sample_weight_, "finite and >= 0", not_a_weight);
-  buffers_.row_scale = allocate<double>(function, axes.rows);
+  buffers_.row_scale.allocate(function, axes.rows);
   copy_out(spread, buffers_.row_scale.get());
 }
 
 void LossTask::settle_labels() {
   // Always a copy: the caller's array may change while other Python threads run, and the kernels index with labels.
-  buffers_.labels = allocate<std::int64_t>(function, axes.rows);
+  buffers_.labels.allocate(function, axes.rows);
   std::int64_t* const labels = buffers_.labels.get();
   const auto classes = static_cast<std::uint64_t>(axes.classes);
   const View& view = target_view_;
@@ -164,7 +163,7 @@ void LossTask::settle_labels() {
   }
   if (left_out == 0) return;
   const bool first = !buffers_.row_scale;
-  if (first) buffers_.row_scale = allocate<double>(function, axes.rows);
+  if (first) buffers_.row_scale.allocate(function, axes.rows);
   double* const scale = buffers_.row_scale.get();
   for (index_t i = 0; i < axes.rows; ++i) {
     if (first) scale[i] = 1;
@@ -187,7 +186,7 @@ void LossTask::settle_damping() {
   for (int d = 0; d < axes.row_dims; ++d) shape[axes.lead_dims + d] = axes.row_shape[d];
   const View spread = over_rows(function, "damping", damping_.view, shape, ndim);
   check_all(function, "damping", damping_, "finite and > 0", not_a_damping);
-  buffers_.damping = allocate<double>(function, axes.all_rows());
+  buffers_.damping.allocate(function, axes.all_rows());
   copy_out(spread, buffers_.damping.get());
 }
 
@@ -195,7 +194,8 @@ double LossTask::denominator() const {
   const double* scale = buffers_.row_scale.get();
   if (target_ != Target::labels || !buffers_.weight)
     return scale == nullptr ? static_cast<double>(axes.rows) : ordered_sum(scale, axes.rows);
-  const Buffer<double> buffer = allocate<double>(function, axes.rows);
+  Buffer<double> buffer;
+  buffer.allocate(function, axes.rows);
   double* const terms = buffer.get();
   const double* const weight = buffers_.weight.get();
   const std::int64_t* const labels = buffers_.labels.get();
@@ -208,16 +208,15 @@ double LossTask::denominator() const {
 }
 
 void LossTask::repeat_over_lead() {
-  const auto repeat = [&](auto& buffer) {
-    if (!buffer) return;
-    auto all = allocate<std::remove_reference_t<decltype(buffer[0])>>(function, axes.all_rows());
+  const auto repeat = [&](auto*& values, auto& all) {
+    if (values == nullptr) return;
+    all.allocate(function, axes.all_rows());
     auto* to = all.get();
-    for (index_t l = 0; l < axes.lead_rows; ++l)
-      for (index_t i = 0; i < axes.rows; ++i) *to++ = buffer.get()[i];
-    buffer = std::move(all);
+    for (index_t l = 0; l < axes.lead_rows; ++l) to = std::copy_n(values, axes.rows, to);
+    values = all.get();
   };
-  repeat(buffers_.labels);
-  repeat(buffers_.row_scale);
+  repeat(call.labels, buffers_.all_labels);
+  repeat(call.row_scale, buffers_.all_row_scale);
 }
 
 void LossTask::loss_result(const char* name, py::handle given) {
@@ -228,7 +227,7 @@ void LossTask::loss_result(const char* name, py::handle given) {
     return;
   }
   out[0].prepare(function, name, given, loss, nullptr, 0, nullptr);
-  buffers_.row_loss = allocate<double>(function, axes.rows);
+  buffers_.row_loss.allocate(function, axes.rows);
   call.row_loss = buffers_.row_loss.get();
   rows_in_order = true;
 }

@@ -43,11 +43,11 @@ py::object cross_entropy_value_and_grad(handle logits, handle target, handle axi
   const OutPair pair = parse_out_pair(task.function, out);
   task.loss_result("out[0]", pair.first);
   task.result_like(1, "out[1]", pair.second, task.logits.view);
-  check_apart(task.function, task.out[0], task.out[1]);
+  task.check_apart();
   task.settle();
   task.execute();
   task.write_reduced_loss();
-  return task.finish_pair();
+  return task.finish_pair(out);
 }
 
 py::object cross_entropy_grad_and_hess_diag(handle logits, handle target, handle axis,
@@ -62,10 +62,10 @@ py::object cross_entropy_grad_and_hess_diag(handle logits, handle target, handle
   const OutPair pair = parse_out_pair(task.function, out);
   task.result_like(0, "out[0]", pair.first, task.logits.view);
   task.result_like(1, "out[1]", pair.second, task.logits.view);
-  check_apart(task.function, task.out[0], task.out[1]);
+  task.check_apart();
   task.settle();
   task.execute();
-  return task.finish_pair();
+  return task.finish_pair(out);
 }
 
 }  // namespace softlane::bindings

@@ -16,7 +16,7 @@ py::object map(const char* name, Operation operation, Sign sign, handle x, handl
   task.call.negate = sign == Sign::minus;
   task.dtype = parse_dtype(name, dtype);
   task.call.temperature = parse_temperature(name, temperature);
-  const AxisArgument axes = parse_axis(name, axis);
+  const AxisArgument axes(name, axis);
   task.logits = acquire(name, "x", x, Where::chooses);
   task.keep(where, "x");
   task.axes.split(name, axes, task.logits.view);
@@ -34,7 +34,7 @@ py::object reduce(const char* name, const char* input, Operation operation, Sign
   task.call.temperature = temperature;
   task.call.entropy_base = entropy_base;
   const bool keep = parse_flag(name, "keepdims", keepdims);
-  const AxisArgument axes = parse_axis(name, axis);
+  const AxisArgument axes(name, axis);
   task.logits = acquire(name, input, x, Where::chooses);
   task.keep(where, input);
   task.axes.split(name, axes, task.logits.view);
@@ -90,7 +90,7 @@ py::object log_sum(const char* input, handle x, handle axis, handle b, handle ke
   const bool keep = parse_flag(name, "keepdims", keepdims),
              with_sign = parse_flag(name, "return_sign", return_sign);
   const OutPair given = with_sign ? parse_out_pair(name, out) : OutPair{out, handle()};
-  const AxisArgument axes = parse_axis(name, axis);
+  const AxisArgument axes(name, axis);
   task.logits = acquire(name, input, x, Where::chooses);
   if (!b.is_none()) {
     task.factors = acquire(name, "b", b);
@@ -102,10 +102,10 @@ py::object log_sum(const char* input, handle x, handle axis, handle b, handle ke
   task.result_of_rows(0, with_sign ? "out[0]" : "out", given.first, keep, task.result_element());
   if (with_sign) {
     task.result_of_rows(1, "out[1]", given.second, keep, task.result_element());
-    check_apart(name, task.out[0], task.out[1]);
+    task.check_apart();
   }
   task.execute();
-  return with_sign ? task.finish_pair() : task.finish();
+  return with_sign ? task.finish_pair(out) : task.finish();
 }
 
 }  // namespace

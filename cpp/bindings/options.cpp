@@ -67,9 +67,16 @@ Reduction parse_reduction(const char* function, py::handle value) {
   if (!PyUnicode_Check(value.ptr()))
     fail(PyExc_TypeError, function,
          std::string("reduction must be ") + accepted + ", got " + repr_text(value));
-  if (PyUnicode_CompareWithASCIIString(value.ptr(), "none") == 0) return Reduction::none;
-  if (PyUnicode_CompareWithASCIIString(value.ptr(), "mean") == 0) return Reduction::mean;
-  if (PyUnicode_CompareWithASCIIString(value.ptr(), "sum") == 0) return Reduction::sum;
+  const auto is = [text = value.ptr()](const char* wanted) {
+    if (!PyUnicode_IS_COMPACT_ASCII(text))
+      return PyUnicode_CompareWithASCIIString(text, wanted) == 0;
+    const auto length = static_cast<std::size_t>(PyUnicode_GET_LENGTH(text));
+    return length == std::strlen(wanted) &&
+           std::memcmp(PyUnicode_1BYTE_DATA(text), wanted, length) == 0;
+  };
+  if (is("none")) return Reduction::none;
+  if (is("mean")) return Reduction::mean;
+  if (is("sum")) return Reduction::sum;
   fail_value(function, "reduction", value, accepted);
 }
 

@@ -10,7 +10,8 @@ namespace softlane::bindings {
 namespace {
 
 // Do two elements of one array share memory (broadcast, sliding windows)?
-bool overlaps_itself(const View& view, index_t item) {
+bool overlaps_itself(py::handle array, const View& view, index_t item) {
+  if ((proxy(array)->flags & NumpyApi::NPY_ARRAY_C_CONTIGUOUS_) != 0) return false;
   if (element_count(view) == 0) return false;
   int order[max_dims];
   int n = 0;
@@ -43,32 +44,22 @@ bool overlaps_itself(const View& view, index_t item) {
   return false;
 }
 
-struct Extent {
-  const char* begin;
-  const char* end;
-};
-
-Extent extent(py::handle array) {
-  const View view = view_of(array);
-  if (element_count(view) == 0) return {view.data, view.data};
-  const char* begin = view.data;
-  const char* end = view.data;
-  for (int d = 0; d < view.ndim; ++d) {
-    const index_t reach = view.strides[d] * (view.shape[d] - 1);
-    (reach < 0 ? begin : end) += reach;
-  }
-  // A larger extent than the true one costs a closer look: half of a call for small arrays that follow
-  // each other in memory.
-  constexpr index_t largest_item = 32;
-  const std::optional<Format> format = format_of(proxy(array)->descr);
-  return {begin, end + (format ? item_size(format->element) : largest_item)};
-}
-
 }  // namespace
 
-bool share_memory(py::handle first, py::handle second) {
-  const Extent a = extent(first), b = extent(second);
-  if (a.begin >= b.end || b.begin >= a.end) return false;
+Reach::Reach(py::handle of, const View& view, index_t item)
+    : array(of), begin(view.data), end(view.data) {
+  index_t low = 0, high = item;
+  for (int d = 0; d < view.ndim; ++d) {
+    if (view.shape[d] == 0) return;
+    const index_t step = view.strides[d] * (view.shape[d] - 1);
+    low += step < 0 ? step : 0;
+    high += step < 0 ? 0 : step;
+  }
+  begin += low;
+  end += high;
+}
+
+bool exactly_shared(py::handle first, py::handle second) {
   PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<py::object> storage;
   const py::object& exact =
       storage
@@ -104,12 +95,12 @@ void Output::prepare(const char* function, const char* name, py::handle given, E
     return;
   }
 
-  const std::string label = name;
   if (!is_array(given))
     fail(PyExc_TypeError, function,
-         label + " must be a NumPy array or None, got " + type_text(given));
+         std::string(name) + " must be a NumPy array or None, got " + type_text(given));
   if (is_masked_array(given))
-    fail(PyExc_TypeError, function, label + " is a MaskedArray; pass an ordinary array");
+    fail(PyExc_TypeError, function,
+         std::string(name) + " is a MaskedArray; pass an ordinary array");
   given_ = py::reinterpret_borrow<py::object>(given);
   array_ = given_;
   if (Py_TYPE(given.ptr()) != numpy->PyArray_Type_) {
@@ -121,20 +112,20 @@ void Output::prepare(const char* function, const char* name, py::handle given, E
   view_ = view_of(array_);
   if (!same_shape(view_, shape, ndim))
     fail(PyExc_ValueError, function,
-         label + " has shape " + shape_text(view_.shape, view_.ndim) +
+         std::string(name) + " has shape " + shape_text(view_.shape, view_.ndim) +
              ", but the result has shape " + shape_text(shape, ndim));
   const std::optional<Format> format = format_of(proxy(array_)->descr);
   if (!format || format->element != element)
     fail(PyExc_TypeError, function,
-         label + " has dtype " + dtype_text(array_) + ", but the result has dtype " +
+         std::string(name) + " has dtype " + dtype_text(array_) + ", but the result has dtype " +
              name_of(element));
   format_ = *format;
   if ((proxy(array_)->flags & NumpyApi::NPY_ARRAY_WRITEABLE_) == 0)
     fail(PyExc_ValueError, function,
-         label + " is read-only, but the result is to be written to it");
-  if (overlaps_itself(view_, item_size(element)))
+         std::string(name) + " is read-only, but the result is to be written to it");
+  if (overlaps_itself(array_, view_, item_size(element)))
     fail(PyExc_ValueError, function,
-         label + " has elements that share memory with each other (strides " +
+         std::string(name) + " has elements that share memory with each other (strides " +
              shape_text(view_.strides, view_.ndim) + "); an array of its own is needed");
 }
 

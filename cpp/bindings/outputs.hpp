@@ -5,6 +5,20 @@
 
 namespace softlane::bindings {
 
+// An array and the memory that it reaches, from the first byte to the one beyond the last.
+struct Reach {
+  py::handle array;
+  const char* begin;
+  const char* end;
+  Reach(py::handle of, const View& view, index_t item);
+};
+
+// May elements of the two share memory? Exact wherever NumPy decides that quickly.
+bool exactly_shared(py::handle first, py::handle second);
+inline bool share_memory(const Reach& a, const Reach& b) {
+  return a.begin < b.end && b.begin < a.end && exactly_shared(a.array, b.array);
+}
+
 class Output {
  public:
   Output() = default;
@@ -29,9 +43,9 @@ class Output {
   bool given() const { return static_cast<bool>(given_); }
   // Do the kernels write to the caller's memory while they read the inputs?
   bool exposed() const { return given() && !buffer_; }
-  py::handle array() const { return array_; }
   const View& view() const { return view_; }
   index_t item() const { return item_size(format_.element); }
+  Reach reach() const { return {array_, view_, item()}; }
 
  private:
   bool prepared_ = false;
@@ -42,8 +56,5 @@ class Output {
   View view_;
   alignas(8) char cell_[8];  // a 0-d result that becomes a scalar
 };
-
-// May elements of the two share memory? Exact wherever NumPy decides that quickly.
-bool share_memory(py::handle first, py::handle second);
 
 }  // namespace softlane::bindings

@@ -81,28 +81,33 @@ void Task::result_of_matrices(const char* name, py::handle given) {
   out[0].prepare(function, name, given, result_element(), shape, ndim, nullptr);
 }
 
-void check_apart(const char* function, const Output& first, const Output& second) {
-  if (first.given() && second.given() && share_memory(first.array(), second.array()))
+void Task::check_apart() const {
+  if (out[0].given() && out[1].given() && share_memory(out[0].reach(), out[1].reach()))
     fail(PyExc_ValueError, function,
          "out[0] and out[1] share memory; two arrays apart from each other are needed");
 }
 
 void Task::separate() {
+  const auto reach = [](const Array& array) {
+    return Reach(array.object, array.view, item_size(array.format.element));
+  };
+  Reach read = reach(logits);
   for (int i = 0; i < 2; ++i) {
     if (!out[i].exposed() || call.out[i].data == nullptr) continue;
-    const py::handle result = out[i].array();
-    if (share_memory(logits.object, result)) {
+    const Reach written = out[i].reach();
+    if (share_memory(read, written)) {
       // Only the first result may be written where logits are read, and no element of logits may be read twice.
-      if (i == 0 && layout[0] == Layout::classes && axes.lead_dims == 0 && coincide(logits, out[0]))
+      if (i == 0 && layout[0] == Layout::classes && axes.lead_dims == 0 &&
+          coincide(logits, out[0])) {
         call.in_place = true;
-      else
+      } else {
         make_copy(function, logits, axes);
+        read = reach(logits);
+      }
     }
-    if (probabilities && share_memory(probabilities.object, result))
-      make_copy(function, probabilities, axes);
-    if (vector && share_memory(vector.object, result)) make_copy(function, vector, axes);
-    if (factors && share_memory(factors.object, result)) make_copy(function, factors, axes);
-    if (mask_ && share_memory(mask_, result)) mask_overlaps_ = true;
+    for (Array* other : {&probabilities, &vector, &factors})
+      if (*other && share_memory(reach(*other), written)) make_copy(function, *other, axes);
+    if (mask_ && share_memory(Reach(mask_, mask_view_, 1), written)) mask_overlaps_ = true;
   }
 }
 
@@ -125,7 +130,7 @@ void Task::copy_mask() {
     strides[d] = stride;
   }
   const View view(mask_view_.data, axes.ndim, shape, strides);
-  mask_copy_ = allocate<char>(function, element_count(view));
+  mask_copy_.allocate(function, element_count(view));
   char* to = mask_copy_.get();
   const ReleaseGil release(element_count(view));
   for_each_run(view, [&](const char* p, index_t count, index_t stride) {
@@ -211,9 +216,13 @@ void Task::fill_without_classes() {
   }
 }
 
-py::object Task::finish_pair() {
+py::object Task::finish_pair(py::handle given) {
+  // The caller's own pair, where it is no more than that: a new tuple is a tenth of a call of 10 elements.
+  const bool own = PyTuple_CheckExact(given.ptr()) && out[0].given() && out[1].given();
   py::object first = out[0].finish(function);
-  return py::make_tuple(std::move(first), out[1].finish(function));
+  py::object second = out[1].finish(function);
+  if (own) return py::reinterpret_borrow<py::object>(given);
+  return py::make_tuple(std::move(first), std::move(second));
 }
 
 }  // namespace softlane::bindings

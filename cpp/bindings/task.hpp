@@ -41,11 +41,15 @@ struct Task {
   // A result with a matrix over the classes for each row.
   void result_of_matrices(const char* name, py::handle given);
 
+  // Two arrays of the caller's to write to must not share memory.
+  void check_apart() const;
+
   // Separates operands that overlap, describes them to the kernels and computes.
   void execute();
 
   py::object finish() { return out[0].finish(function); }
-  py::object finish_pair();
+  // The two results; `given` is the caller's `out`.
+  py::object finish_pair(py::handle given);
 
  private:
   void separate();
@@ -59,8 +63,5 @@ struct Task {
   bool mask_overlaps_ = false;
   Buffer<char> mask_copy_;
 };
-
-// Two `out` arrays of the caller's must not share memory.
-void check_apart(const char* function, const Output& first, const Output& second);
 
 }  // namespace softlane::bindings
