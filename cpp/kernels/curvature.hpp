@@ -28,9 +28,9 @@ void cross_entropy_hessian_rows(const Call& call, index_t begin, index_t end,
     if (!row.read(cursor, p)) return out.fill(row.whole_row(), to);
     const RowSummary<T>& s = row.summary();
     const Wide<T> sum = s.sum();
-    Normalizer<T> unscaled(sum, Wide<T>{1.0});
+    Steps<T> steps;
     const Variance<T> variance(sum, row.curvature());
-    each_block(row.summarizer(), cursor.of<T>(call.logits), p, s, scratch, unscaled,
+    each_block(row.summarizer(), cursor.of<T>(call.logits), p, s, scratch, steps,
                [&](index_t k0, int n, const T* e, auto move) { m.make(variance, e, k0, n, move); });
     m.go_on();
     row.mend_diagonal(d, sum);
@@ -60,23 +60,21 @@ SOFTLANE_INLINE void add_moments(LaneSum<T>& means, const T* e, const T* v, int 
   using D = Vec<double>;
   constexpr int wide = Lanes<T>::registers * V::lanes / 16, vectors = 16 / V::lanes;
   LaneSum<T> sum = means;  // a copy, which registers hold
-  const auto sixteen = [&](const T* e16, const T* v16, V from) __attribute__((always_inline)) {
-    for (int j = 0; j < vectors; ++j) {
-      D p[wide], w[wide];
-      to_double(V::load(e16 + j * V::lanes), p);
-      to_double(V::load(v16 + j * V::lanes) - from, w);
-      for (int i = 0; i < wide; ++i) sum.add_product(j * wide + i, times(p[i]), w[i]);
-    }
+  const auto add = [&](int j, V e_j, V v_j) __attribute__((always_inline)) {
+    D p[wide], w[wide];
+    to_double(e_j, p);
+    to_double(v_j - origin, w);
+    for (int i = 0; i < wide; ++i) sum.add_product(j * wide + i, times(p[i]), w[i]);
   };
   int k = 0;
-  for (; k + 16 <= n; k += 16) sixteen(e + k, v + k, origin);
-  if (k < n) {
-    alignas(64) T rest[2][16] = {};
-    each_vector<T>(n - k, [&](int l, auto part) __attribute__((always_inline)) {
-      part.store(part.load(e + k + l), rest[0] + l);
-      part.store(part.load(v + k + l) - origin, rest[1] + l);
-    });
-    sixteen(rest[0], rest[1], V(T(0)));
+  for (; k + 16 <= n; k += 16) {
+    for (int j = 0; j < vectors; ++j)
+      add(j, V::load(e + k + j * V::lanes), V::load(v + k + j * V::lanes));
+  }
+  // Absent terms are 0 (0 - origin): nothing, unless the maximum's own w is a NaN as well.
+  for (int j = 0; j < vectors; ++j) {
+    const int at = k + j * V::lanes;
+    if (at < n) add(j, V::load_first(e + at, n - at, 0), V::load_first(v + at, n - at, 0));
   }
   means = sum;
 }

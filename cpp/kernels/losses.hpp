@@ -45,7 +45,7 @@ class CrossEntropyRow {
       const T max = summarize_.row_max(x);
       if (max - max == 0) target_.sum(x, max, scratch_);
     }
-    summary_ = summarize_row(call_, summarize_, x, terms);
+    summarize_row(call_, summarize_, x, terms, summary_);
     whole_row_ = quiet_nan<T>();
     return summary_.kind == RowKind::regular;
   }
@@ -83,14 +83,14 @@ class CrossEntropyRow {
   }
 
   // The two elements of the gradient where p_k - t_k would cancel or is not on the common path.
-  void mend_gradient(const Row<T>& gradient, const RowConstants<T>& c) const {
+  void mend_gradient(const Row<T>& gradient, const Wide<T>& sum) const {
     const index_t y = target_.label();
     const Wide<T> st = gradient_scale(), w = curvature();
     const auto difference = [&](const Wide<T>& term, index_t k) {
-      return (w * quotient(term, c.sum) + st * target_.at(k) * -1.0).value();
+      return (w * quotient(term, sum) + st * target_.at(k) * -1.0).value();
     };
     // 1 - p of a class that has the maximum is T / S.
-    const Wide<T> rest = w * quotient(summary_.tail, c.sum) * -1.0;
+    const Wide<T> rest = w * quotient(summary_.tail, sum) * -1.0;
     if (y >= 0 && holds(y)) {
       const bool at_top = !target_.dense() && label_logit_ == summary_.max;
       gradient.set(
@@ -172,6 +172,7 @@ inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, vo
   using V = Vec<T>;
   const Scratch<T> scratch(call, memory);
   const Stream* terms = to.gradient != nullptr ? to.gradient : to.diagonal;
+  const bool wants_loss = to.loss != nullptr || call.row_loss != nullptr;
   CrossEntropyRow<T> row(call, scratch, terms != nullptr ? Terms::output : Terms::scratch);
   const auto locate = [](const RowCursor& cursor, const Stream* s) {
     return s != nullptr ? cursor.of<T>(*s) : Row<T>{};
@@ -196,17 +197,18 @@ inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, vo
       return;
     }
     const RowSummary<T>& s = row.summary();
-    const RowConstants<T> constants(s);
-    write_loss(row.loss(constants));
+    if (wants_loss) write_loss(row.loss(RowConstants<T>(s)));
     if (terms == nullptr) return;
 
     const Target<T>& target = row.target();
-    const Wide<T> c = row.curvature();
-    Normalizer<T> unscaled(constants.sum, Wide<T>{1.0}), scaled(constants.sum, c);
-    const Variance<T> variance(constants.sum, c);
+    const Wide<T> sum = s.sum(), c = row.curvature();
+    Steps<T> steps;
+    Normalizer<T> scaled(sum, c);
+    Variance<T> variance;
+    if (diagonal) variance = Variance<T>(sum, c);
     const Wide<T> subtract = row.gradient_scale();
     each_block(
-        row.summarizer(), cursor.of<T>(call.logits), e_row, s, scratch, unscaled,
+        row.summarizer(), cursor.of<T>(call.logits), e_row, s, scratch, steps,
         [&](index_t k0, int n, T* e, auto move) {
           if (diagonal) {
             T* h = diagonal.data == e_row.data ? e : diagonal.open(k0, scratch.other);
@@ -249,8 +251,8 @@ inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, vo
           }
           gradient.put(k0, n, e);
         });
-    if (gradient) row.mend_gradient(gradient, constants);
-    if (diagonal) row.mend_diagonal(diagonal, constants.sum);
+    if (gradient) row.mend_gradient(gradient, sum);
+    if (diagonal) row.mend_diagonal(diagonal, sum);
   });
 }
 

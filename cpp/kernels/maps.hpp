@@ -51,20 +51,21 @@ inline void each_summary(const Call& call, index_t begin, index_t end,
                          Summarizer<gap, T>& summarize, const Stream* to, Finish finish) {
   const auto terms = [&](const RowCursor& at) { return to != nullptr ? at.of<T>(*to) : Row<T>{}; };
   RowCursor cursor(call.space, begin);
+  RowSummary<T> summaries[2];  // of the row at hand and the one behind, by turns
+  RowSummary<T>*s = summaries, *waiting = summaries + 1;
   const bool staggered = call.classes <= block_size && begin < end &&
                          all_contiguous(call, logits_of<T>(call, cursor), call.logits) &&
                          (to == nullptr || all_contiguous(call, terms(cursor), *to));
   if (!staggered) {
     for (; cursor.row() < end; cursor.advance()) {
       const Row<T> x = logits_of<T>(call, cursor), e = terms(cursor);
-      const RowSummary<T> s = summarize_row(call, summarize, x, e);
-      if (s.kind != RowKind::unfinished) finish(cursor, x, e, s);
+      summarize_row(call, summarize, x, e, *s);
+      if (s->kind != RowKind::unfinished) finish(cursor, x, e, *s);
     }
     return;
   }
   RowCursor ahead(call.space, begin), behind(call.space, begin);
   T top = summarize.block_maximum(cursor.of<T>(call.logits)), next = top;
-  RowSummary<T> waiting;
   for (; cursor.row() < end; cursor.advance()) {
     ahead.advance();
     if (ahead.row() < end) {
@@ -72,31 +73,30 @@ inline void each_summary(const Call& call, index_t begin, index_t end,
       next = summarize.block_maximum(x);
       x.expect(call.classes, call.classes);
     }
-    const RowSummary<T> s = summarize(cursor.of<T>(call.logits), terms(cursor), &top);
+    summarize(cursor.of<T>(call.logits), terms(cursor), *s, &top);
     top = next;
     if (cursor.row() > begin) {
-      finish(behind, behind.of<T>(call.logits), terms(behind), waiting);
+      finish(behind, behind.of<T>(call.logits), terms(behind), *waiting);
       behind.advance();
     }
-    waiting = s;
+    std::swap(s, waiting);
   }
-  finish(behind, behind.of<T>(call.logits), terms(behind), waiting);
+  finish(behind, behind.of<T>(call.logits), terms(behind), *waiting);
 }
 
 // body(begin, n, e, move) for every block of the row's exponentials; move(e) takes a vector of them to
-// the row's base, where `normalize` applies.
+// the row's base.
 template <Gap gap, class T, class Body>
 inline void each_block(const Summarizer<gap, T>& summarize, const Row<T>& x, const Row<T>& terms,
-                       const RowSummary<T>& s, const Scratch<T>& scratch, Normalizer<T>& normalize,
+                       const RowSummary<T>& s, const Scratch<T>& scratch, Steps<T>& steps,
                        Body body) {
   const index_t classes = summarize.classes();
   for (index_t begin = summarize.begin(); begin < summarize.end(); begin += block_size) {
     const int n = block_length(classes, begin);
     T* e = summarize.terms_of(x, terms, s, begin, n);
-    normalize.move(block_exponent(classes, begin, s, scratch), s.base.exponent);
-    if (normalize.moves()) {
-      body(begin, n, e,
-           [&](Vec<T> v) __attribute__((always_inline)) { return normalize.moved(v); });
+    steps.move(block_exponent(classes, begin, s, scratch), s.base.exponent);
+    if (steps.moves()) {
+      body(begin, n, e, [&](Vec<T> v) __attribute__((always_inline)) { return steps.moved(v); });
     } else {
       body(begin, n, e, [](Vec<T> v) __attribute__((always_inline)) { return v; });
     }

@@ -59,32 +59,10 @@ struct Factor {
   }
 };
 
-// e -> e factor / S, rounded (almost) once: the quotient is carried in two parts.
+// From the base of a block to the row's: by two powers of two, for one alone could be subnormal.
 template <class T, class D = double>
-class Normalizer {
+class Steps {
  public:
-  SOFTLANE_INLINE Normalizer(const Wide<T, D>& sum, Wide<T, D> factor) : power_(0.0) {
-    // A factor far from 1 would make the quotient's low part subnormal: its power of two goes with
-    // the blocks'.
-    const D size = select(greater(D(0.0), factor.value()), -factor.value(), factor.value());
-    const D small = select(greater(size, D(0.0)), size, D(1.0));
-    const auto extreme = greater(small, D(0x1p20)), tiny = greater(D(0x1p-20), small);
-    if (any(extreme) || any(tiny)) {
-      D e = exponent(small);
-      e = select(greater(e, D(50.0)), D(50.0), select(greater(D(-900.0), e), D(-900.0), e));
-      power_ = select(extreme, e, select(tiny, e, D(0.0)));
-      factor = factor * power_of_two(-power_);
-    }
-    q_ = Factor<T>(quotient(factor, sum));
-    move(D(0.0));
-  }
-  // The same with a factor of 1.
-  SOFTLANE_INLINE explicit Normalizer(const Wide<T, D>& sum)
-      : q_(Factor<T>::within(quotient(Wide<T, D>{D(1.0)}, sum))),
-        step1_(T(1)),
-        step2_(T(1)),
-        power_(0.0) {}
-  // From the base of a block to the row's: by two powers of two, for one alone could be subnormal.
   void move(D exponents) {
     const D d = power_ + exponents, zero(0.0);
     moves_ = any(greater(d, zero)) || any(greater(zero, d));
@@ -103,19 +81,47 @@ class Normalizer {
     move(static_cast<double>(block_exponent) - static_cast<double>(row_exponent));
   }
   bool moves() const { return moves_; }
-  const Factor<T>& factor() const { return q_; }
   Vec<T> first_step() const { return step1_; }
   Vec<T> second_step() const { return step2_; }
   Vec<T> moved(Vec<T> e) const { return e * step1_ * step2_; }
+
+ protected:
+  D power_{0.0};  // of two, to go with every move
+
+ private:
+  Vec<T> step1_{T(1)}, step2_{T(1)};
+  bool moves_ = false;
+};
+
+// e -> e factor / S, rounded (almost) once: the quotient is carried in two parts.
+template <class T, class D = double>
+class Normalizer : public Steps<T, D> {
+ public:
+  SOFTLANE_INLINE Normalizer(const Wide<T, D>& sum, Wide<T, D> factor) {
+    // A factor far from 1 would make the quotient's low part subnormal: its power of two goes with
+    // the blocks'.
+    const D size = select(greater(D(0.0), factor.value()), -factor.value(), factor.value());
+    const D small = select(greater(size, D(0.0)), size, D(1.0));
+    const auto extreme = greater(small, D(0x1p20)), tiny = greater(D(0x1p-20), small);
+    if (any(extreme) || any(tiny)) {
+      D e = exponent(small);
+      e = select(greater(e, D(50.0)), D(50.0), select(greater(D(-900.0), e), D(-900.0), e));
+      this->power_ = select(extreme, e, select(tiny, e, D(0.0)));
+      factor = factor * power_of_two(-this->power_);
+    }
+    q_ = Factor<T>(quotient(factor, sum));
+    this->move(D(0.0));
+  }
+  // The same with a factor of 1.
+  SOFTLANE_INLINE explicit Normalizer(const Wide<T, D>& sum)
+      : q_(Factor<T>::within(quotient(Wide<T, D>{D(1.0)}, sum))) {}
+  const Factor<T>& factor() const { return q_; }
   Vec<T> operator()(Vec<T> e) const { return q_(e); }
   // e factor / S - t
   Vec<T> minus(Vec<T> e, Vec<T> t) const { return fma(e, q_.hi, fma(e, q_.lo, Vec<T>(T(0)) - t)); }
 
  private:
   Factor<T> q_;
-  Vec<T> step1_, step2_;
-  D power_;
-  bool moves_ = false;
 };
 
 }  // namespace SOFTLANE_ISA

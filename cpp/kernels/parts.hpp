@@ -47,16 +47,16 @@ inline bool merge_blocks(const CutBlock<T>* blocks, index_t count, const Affine<
 }
 
 template <class T, Gap gap>
-__attribute__((noinline)) RowSummary<T> summarize_part(const Call& call,
-                                                       Summarizer<gap, T>& summarize,
-                                                       const Row<T>& x, const Row<T>& terms) {
+__attribute__((noinline)) void summarize_part(const Call& call, Summarizer<gap, T>& summarize,
+                                              const Row<T>& x, const Row<T>& terms,
+                                              RowSummary<T>& s) {
   const Part& part = call.part;
   const Scratch<T>& scratch = summarize.scratch();
   const index_t count = (call.classes + block_size - 1) / block_size;
   CutBlock<T>* const blocks = CutBlock<T>::of(part);
   static_assert(sizeof *blocks <= cut_block_bytes);
   const double limit = static_cast<double>(ExpRange<T>::limit);
-  RowSummary<T> s;
+  s = RowSummary<T>{};
   s.kind = RowKind::unfinished;
   // body(place of the block, its elements, their number, its maximum)
   const auto each = [&](const auto& map, auto body) {
@@ -91,7 +91,7 @@ __attribute__((noinline)) RowSummary<T> summarize_part(const Call& call,
       blocks[begin / block_size].peak = top;
       return true;
     });
-    return s;
+    return;
   }
   bool left = false;
   if (call.in_place) {
@@ -105,28 +105,28 @@ __attribute__((noinline)) RowSummary<T> summarize_part(const Call& call,
   }
   const Affine<T>& map = summarize.map();
   if (part.step == Step::summaries) {
-    if (left) return s;
+    if (left) return;
     if (summarize.direct() && map.shift == 0) {
       summaries(Direct<T>{});
     } else {
       summaries(map);
     }
-    return s;
+    return;
   }
   RowSummary<T> merged;
   left = left || !merge_blocks(blocks, count, map, scratch, merged);
   left = left || (!call.in_place && map.wide_argument(merged.max) * map.beta() < -limit &&
                   merged.max != negative_infinity<T>());
   if (part.begin == 0) part.row->left = left;
-  return left ? s : merged;
+  if (!left) s = merged;
 }
 
 // The row's summary, or where a part is not to have it yet, RowKind::unfinished.
 template <class T, Gap gap>
-SOFTLANE_INLINE RowSummary<T> summarize_row(const Call& call, Summarizer<gap, T>& summarize,
-                                            const Row<T>& x, const Row<T>& terms) {
-  if (call.part.step == Step::whole) return summarize(x, terms);
-  return summarize_part(call, summarize, x, terms);
+SOFTLANE_INLINE void summarize_row(const Call& call, Summarizer<gap, T>& summarize, const Row<T>& x,
+                                   const Row<T>& terms, RowSummary<T>& s) {
+  if (call.part.step == Step::whole) return summarize(x, terms, s);
+  summarize_part(call, summarize, x, terms, s);
 }
 
 }  // namespace SOFTLANE_ISA

@@ -136,15 +136,16 @@ class Summarizer {
     return direct_ ? block_max(block, n, Direct<T>{}) : block_max(block, n, affine_);
   }
 
-  // After the call map() holds the shift that the row took.
-  RowSummary<T> operator()(const Row<T>& x, const Row<T>& terms, const T* known = nullptr) {
-    RowSummary<T> s;
+  // After the call map() holds the shift that the row took. The summary is made where it stays: a copy right
+  // after it reads by vectors what scalar stores have just written, and waits for them (5 ns).
+  void operator()(const Row<T>& x, const Row<T>& terms, RowSummary<T>& s,
+                  const T* known = nullptr) {
+    s = RowSummary<T>{};
     affine_.shift = 0;
     if (!overwrites_ || !terms.lossless()) {
       if (direct_ ? blocks<true>(x, terms, Direct<T>{}, s, known)
                   : blocks<true>(x, terms, affine_, s, known)) {
-        s.classify();
-        return s;
+        return s.classify();
       }
       s = RowSummary<T>{};
     }
@@ -152,7 +153,7 @@ class Summarizer {
     const T top = row_max(x);
     if (!(top < -negative_infinity<T>())) {
       s.kind = top == top && !any_nan(x) ? RowKind::has_positive_infinity : RowKind::has_nan;
-      return s;
+      return;
     }
     shift_for(top);
     if (direct_ && affine_.shift == 0) {
@@ -162,7 +163,6 @@ class Summarizer {
     }
     s.shift = affine_.shift;
     s.classify();
-    return s;
   }
 
   // The shift that a row with this maximum takes: none within the kernel's reach.

@@ -18,9 +18,9 @@ class Target {
       : call_(call), keep_{1 - call.label_smoothing}, uniform_{0}, weights_{0} {
     const double eps = call.label_smoothing, classes = static_cast<double>(call.classes);
     keep_ = keep_ + Wide<T>{(1 - keep_.hi) - eps};
-    uniform_ = quotient(Wide<T>{eps}, Wide<T>{classes});
-    // Not asked for without smoothing, and it may overflow.
+    // The weights' sum is not asked for without smoothing, and may overflow.
     if (eps == 0) return;
+    uniform_ = quotient(Wide<T>{eps}, Wide<T>{classes});
     if (call.weight != nullptr) {
       for (index_t k = 0; k < call.classes; ++k) weights_ = weights_ + Wide<T>{call.weight[k]};
     } else {
@@ -36,7 +36,7 @@ class Target {
 
   void read(const RowCursor& cursor) {
     label_ = call_.labels != nullptr ? call_.labels[cursor.row()] : -1;
-    probabilities_ = cursor.of<T>(call_.probabilities);
+    if (call_.probabilities.data != nullptr) probabilities_ = cursor.of<T>(call_.probabilities);
     total_ = label_ < 0 ? Wide<T>{1} : keep_ * weight(label_) + uniform_ * weights_;
     gap_ = Wide<T>{0};
   }

@@ -272,20 +272,27 @@ SOFTLANE_INLINE void add_product_to_lane(D& hi, D& lo, D a, D b) {
     hi = fma1(a, b, hi);
   }
 }
+// An infinite term (a loss of +inf) is the sum; its rounding error would be a NaN.
+template <class T, class D>
+SOFTLANE_INLINE Wide<T, D> finite_or_plain(const Wide<T, D>& sum, D plain) {
+  return Wide<T, D>::choose(equal(plain - plain, D(0.0)), sum, Wide<T, D>{plain});
+}
 // The sum of the first `lanes` of 16: those beyond hold nothing.
 template <class T, class D>
 SOFTLANE_INLINE Wide<T, D> lanes_total(const D* hi, const D* lo, int lanes) {
   Wide<T, D> lane[16];
-  D plain(0.0);
+  D plain[16];
   for (int l = 0; l < lanes; ++l) {
     lane[l] = Wide<T, D>{hi[l]} + Wide<T, D>{lo[l]};
-    plain = plain + hi[l];
+    plain[l] = hi[l];
   }
   for (int h = 8; h >= 1; h /= 2) {
-    for (int l = 0; l < h && l + h < lanes; ++l) lane[l] = lane[l] + lane[l + h];
+    for (int l = 0; l < h && l + h < lanes; ++l) {
+      lane[l] = lane[l] + lane[l + h];
+      plain[l] = plain[l] + plain[l + h];
+    }
   }
-  // An infinite term (a loss of +inf) is the sum; its rounding error would be a NaN.
-  return Wide<T, D>::choose(equal(plain - plain, D(0.0)), lane[0], Wide<T, D>{plain});
+  return finite_or_plain<T>(lane[0], plain[0]);
 }
 
 // Such a sum over one row.
@@ -303,15 +310,36 @@ class LaneSum {
   }
   void add_low(int j, Vec<double> v) { lo_[j] = lo_[j] + v; }
   Wide<T> total() const {
-    alignas(64) double hi[16], lo[16];
+    W lane[registers];
+    V plain[registers];
     for (int j = 0; j < registers; ++j) {
-      hi_[j].store(hi + j * Vec<double>::lanes);
-      lo_[j].store(lo + j * Vec<double>::lanes);
+      lane[j] = W{hi_[j]} + W{lo_[j]};
+      plain[j] = hi_[j];
     }
-    return lanes_total<T>(hi, lo, 16);
+    for (int h = registers / 2; h >= 1; h /= 2) {
+      for (int j = 0; j < h; ++j) {
+        lane[j] = lane[j] + lane[j + h];
+        plain[j] = plain[j] + plain[j + h];
+      }
+    }
+    add_within<V::lanes / 2>(lane[0], plain[0]);
+    const W sum = finite_or_plain<T>(lane[0], plain[0]);
+    return Wide<T>::of(sum.value().lane0(), sum.low().lane0());
   }
 
  private:
+  using V = Vec<double>;
+  using W = Wide<T, V>;
+
+  template <int H>
+  static SOFTLANE_INLINE void add_within(W& lane, V& plain) {
+    if constexpr (H >= 1) {
+      lane = lane + W::of(lane.value().template down<H>(), lane.low().template down<H>());
+      plain = plain + plain.template down<H>();
+      add_within<H / 2>(lane, plain);
+    }
+  }
+
   Vec<double> hi_[registers], lo_[registers];
 };
 
