@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,6 +14,17 @@ from bench.cells import Cell
 
 AnyArray: TypeAlias = NDArray[Any]
 Call: TypeAlias = Callable[[], Any]  # the operation, once
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "softmax": sl.softmax,
+    "log_softmax": sl.log_softmax,
+    "logsumexp": sl.logsumexp,
+    "cross_entropy": sl.cross_entropy,
+    "value_and_grad": sl.cross_entropy_value_and_grad,
+    "grad_and_hess_diag": sl.cross_entropy_grad_and_hess_diag,
+    "hvp": sl.cross_entropy_hvp,
+    "hessian": sl.cross_entropy_hessian,
+}
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
@@ -90,20 +100,21 @@ class Problem:
 
 
 def softlane_call(problem: Problem) -> Call:
-    """Return softlane's call, with nothing of Python's around it."""
-    x, y, axis, op = problem.x, problem.labels, problem.axis, problem.cell.op
+    """Return softlane's call as a caller writes it, in a lambda as the peers' are.
+
+    (`functools.partial` costs 145 ns where it holds keywords, for it passes them in a dictionary.)
+    """
+    x, y, v, axis = problem.x, problem.labels, problem.v, problem.axis
     out: Any = None
     if not problem.fresh:
         outs = problem.outputs()
         out = outs if len(outs) > 1 else outs[0]
-    calls: dict[str, Call] = {
-        "softmax": partial(sl.softmax, x, axis, out=out),
-        "log_softmax": partial(sl.log_softmax, x, axis, out=out),
-        "logsumexp": partial(sl.logsumexp, x, axis, out=out),
-        "cross_entropy": partial(sl.cross_entropy, x, y, axis, out=out),
-        "value_and_grad": partial(sl.cross_entropy_value_and_grad, x, y, axis, out=out),
-        "grad_and_hess_diag": partial(sl.cross_entropy_grad_and_hess_diag, x, y, axis, out=out),
-        "hvp": partial(sl.cross_entropy_hvp, x, problem.v, axis=axis, out=out),
-        "hessian": partial(sl.cross_entropy_hessian, x, axis=axis, out=out),
-    }
-    return calls[op]
+    function = FUNCTIONS[problem.cell.op]
+    match problem.cell.op:
+        case "softmax" | "log_softmax" | "logsumexp":
+            return lambda: function(x, axis, out=out)
+        case "hvp":
+            return lambda: function(x, v, axis=axis, out=out)
+        case "hessian":
+            return lambda: function(x, axis=axis, out=out)
+    return lambda: function(x, y, axis, out=out)
