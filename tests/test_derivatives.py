@@ -245,7 +245,7 @@ def test_hvp_of_unit_vectors_is_the_hessian(dtype: np.dtype) -> None:
 
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
-@pytest.mark.parametrize("shape", [(50, 3), (30, 17), (4, 2100)], ids=str)
+@pytest.mark.parametrize("shape", [(50, 3), (30, 17), (20, 300), (4, 2100)], ids=str)
 def test_fused_results_are_the_separate_ones_to_the_bit(
     dtype: np.dtype, shape: tuple[int, int], reduction: str
 ) -> None:

@@ -188,6 +188,21 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
     labelled.write_loss(slot, numbers, to.loss);
     if (terms == nullptr) return;
     const Columns<T> e = slot.e;
+    if (both && numbers.unscaled) {  // as in fused_cross_entropy
+      const Columns<T> h = diagonal.open(slot.group, slot.second);
+      const Normalizer<T, P> probability(s.sum);
+      const V at_top = labelled.top_curvature(slot, numbers), key = s.lone_top();
+      const V label = V::load(slot.label_of), at_label = labelled.label_gradient(slot, numbers);
+      const int n = static_cast<int>(call.classes);
+      for (int k = 0; k < n; ++k) {
+        const V a = e.load(k), p = probability(a);
+        h.store(k, select(equal(a, key), at_top, fnma(p, p, p)));
+        e.store(k, select(equal(label, V(ordinals<T>.of[k])), at_label, p));
+      }
+      labelled.blank(slot, numbers, h);
+      labelled.blank(slot, numbers, e);
+      return;
+    }
     if (to.diagonal != nullptr) {
       const Columns<T> h = both ? diagonal.open(slot.group, slot.second) : e;
       const Variance<T, P> variance(s.sum, numbers.curvature);

@@ -52,10 +52,11 @@ struct HvpScale {
   static constexpr double unit = sizeof(T) == 4 ? 1 : 0x1p-96;
 };
 
-// Adds what a block's terms contribute to the mean; times(e) takes them to the row's scale.
+// Adds what a block's terms contribute to the mean; times(e) takes them to the row's scale. Where the row
+// goes on its vector is asked for a block ahead: 32 x 32 000 0.87, 64 x 128 256 0.97.
 template <class T, class Times>
 SOFTLANE_INLINE void add_moments(LaneSum<T>& means, const T* e, const T* v, int n, Vec<T> origin,
-                                 Times times) {
+                                 bool goes_on, Times times) {
   using V = Vec<T>;
   using D = Vec<double>;
   constexpr int wide = Lanes<T>::registers * V::lanes / 16, vectors = 16 / V::lanes;
@@ -68,8 +69,11 @@ SOFTLANE_INLINE void add_moments(LaneSum<T>& means, const T* e, const T* v, int 
   };
   int k = 0;
   for (; k + 16 <= n; k += 16) {
-    for (int j = 0; j < vectors; ++j)
-      add(j, V::load(e + k + j * V::lanes), V::load(v + k + j * V::lanes));
+    for (int j = 0; j < vectors; ++j) {
+      const T* const v_j = v + k + j * V::lanes;
+      if (goes_on) expect_vector(v_j + block_size);
+      add(j, V::load(e + k + j * V::lanes), V::load(v_j));
+    }
   }
   // Absent terms are 0 (0 - origin): nothing, unless the maximum's own w is a NaN as well.
   for (int j = 0; j < vectors; ++j) {
@@ -110,14 +114,15 @@ void cross_entropy_hvp_rows(const Call& call, index_t begin, index_t end, void* 
     LaneSum<T> means;
     each_block(row.summarizer(), x, out, s, scratch, scaled, [&](index_t k0, int n, T* e, auto) {
       const T* v = vector.fetch(k0, n, scratch.other);
+      const bool goes_on = k0 + block_size < call.classes && vector.contiguous();
       const double factor = block_factor(call.classes, s, scratch, k0) * S::unit;
       if (factor == 1) {
-        add_moments(means, e, v, n, origin,
+        add_moments(means, e, v, n, origin, goes_on,
                     [](Vec<double> t) __attribute__((always_inline)) { return t; });
       } else {
-        add_moments(means, e, v, n, origin, [&](Vec<double> t) __attribute__((always_inline)) {
-          return t * Vec<double>(factor);
-        });
+        add_moments(means, e, v, n, origin, goes_on,
+                    [&](Vec<double> t)
+                        __attribute__((always_inline)) { return t * Vec<double>(factor); });
       }
     });
     const Wide<T> inverse = quotient(Wide<T>{1 / S::unit}, sum);

@@ -206,10 +206,24 @@ inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, vo
     Normalizer<T> scaled(sum, c);
     Variance<T> variance;
     if (diagonal) variance = Variance<T>(sum, c);
+    // With c = 1 the gradient is p but at the label, and one pass makes both.
+    const bool shared = gradient && diagonal && !target.dense() && c.value() == 1 && c.low() == 0;
     const Wide<T> subtract = row.gradient_scale();
     each_block(
         row.summarizer(), cursor.of<T>(call.logits), e_row, s, scratch, steps,
         [&](index_t k0, int n, T* e, auto move) {
+          if (shared) {
+            T* const h = diagonal.open(k0, scratch.other);
+            each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
+              const V p = variance.probability(move(part.load(e + k)));
+              expect_vector(h + k + block_size);
+              part.store(fnma(p, p, p), h + k);
+              part.store(p, e + k);
+            });
+            diagonal.put(k0, n, h);
+            gradient.put(k0, n, e);
+            return;
+          }
           if (diagonal) {
             T* h = diagonal.data == e_row.data ? e : diagonal.open(k0, scratch.other);
             expect_next_block(diagonal, k0, call.classes);

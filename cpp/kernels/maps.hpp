@@ -150,6 +150,13 @@ void softmax_rows(const Call& call, index_t begin, index_t end, void* memory) no
   each_summary(call, begin, end, summarize, &call.out[0], finish);
 }
 
+// Asks for the lines of memory from which, or to which, the same vector of the next block will be taken.
+template <class T>
+SOFTLANE_INLINE void expect_vector(const T* p) {
+  constexpr int line = 64 / static_cast<int>(sizeof(T));
+  for (int l = 0; l < Vec<T>::lanes; l += line) __builtin_prefetch(p + l);
+}
+
 template <class T>
 SOFTLANE_INLINE void expect_next_block(const Row<T>& row, index_t k0, index_t classes) {
   const index_t next = k0 + block_size;

@@ -115,6 +115,28 @@ inline bool abreast_cross_entropy(const Call& call, index_t begin, index_t end, 
       else if ((s.bad >> r & 1) != 0)
         fill_row(y, rows.n, quiet_nan<T>());
     };
+    if (both && numbers.unscaled) {  // as in fused_cross_entropy
+      const NormalizerByRow<T> factors(Normalizer<T, P>{s.sum});
+      const ByRow<T> at_top(labelled.top_curvature(rows, numbers));
+      const ByRow<T> at_label(labelled.label_gradient(rows, numbers));
+      const auto confident = static_cast<unsigned>(s.confident);
+      RowCursor cursor(rows.group.first);
+      for (int r = 0; r < rows.group.count; ++r, cursor.advance()) {
+        T* const e = rows.e[r];
+        T* const h = reinterpret_cast<T*>(cursor.locate(*to.diagonal));
+        const Factor<T> f = factors[r];
+        each_vector<T>(rows.n, [&](int k, auto part) __attribute__((always_inline)) {
+          const V p = f(part.load(e + k));
+          part.store(fnma(p, p, p), h + k);
+          part.store(p, e + k);
+        });
+        if ((confident >> r & 1) != 0) h[rows.argmax[r]] = at_top.of[r];
+        if (call.labels != nullptr) e[call.labels[rows.group.first.row() + r]] = at_label.of[r];
+        blank(h, r);
+        blank(e, r);
+      }
+      return;
+    }
     if (to.diagonal != nullptr) {
       const VarianceByRow<T> variances(Variance<T, P>(s.sum, numbers.curvature));
       const ByRow<T> at_top(labelled.top_curvature(rows, numbers));
@@ -181,7 +203,7 @@ inline void abreast_hvp(const Call& call, index_t begin, index_t end, void* memo
     for (int r = 0; r < rows.group.count; ++r, cursor.advance()) {
       v[r] = reinterpret_cast<const T*>(cursor.locate(call.vector));
       LaneSum<T> means;
-      add_moments(means, rows.e[r], v[r], rows.n, V(v[r][rows.argmax[r]]),
+      add_moments(means, rows.e[r], v[r], rows.n, V(v[r][rows.argmax[r]]), false,
                   [](Vec<double> t) __attribute__((always_inline)) {
                     return S::unit == 1 ? t : t * Vec<double>(S::unit);
                   });
