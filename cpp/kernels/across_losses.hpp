@@ -97,20 +97,19 @@ class LabelledGroups {
   SOFTLANE_INLINE P loss(const Slot& slot, const Numbers& v) const {
     const GroupSummary<T>& s = slot.summary;
     const P zero(0.0), max = widened(s.highest), y = widened(V::load(slot.label_logit));
-    const P d = max - y, back = max - d, lost = (back - y) + (max - (d + back));
-    const Wide<double, P> log_ratio = log1p_ratio<P>(s.tail, s.top);
-    const Wide<double, P> value = Wide<double, P>{d, lost} + log_ratio;
+    const P d = max - y;
+    const W log_ratio = log1p_ratio(s.tail, s.top), value = difference<T>(max, y) + log_ratio;
     if (v.unweighted) {
-      const P rounded_sum = (W{value.hi} + W{value.lo}).value(), rough = d + log_ratio.hi;
+      const P rounded_sum = value.value(), rough = d + log_ratio.value();
       const P finite = select(equal(rounded_sum - rounded_sum, zero), rounded_sum, rough);
       return select(equal(d - d, zero), finite, d);
     }
-    const W sum = v.total * (W{value.hi} + W{value.lo});
+    const W sum = v.total * value;
     const P plain = (sum * v.row_scale).value();
     // -inf at the label
     const P infinite = v.row_scale * (v.total.value() * d);
     // Beyond the range, at least on the way, where low parts are NaN.
-    const P rough = v.row_scale * v.total.value() * (d + log_ratio.hi);
+    const P rough = v.row_scale * v.total.value() * (d + log_ratio.value());
     const P finite = select(equal(plain - plain, zero), plain, rough);
     const P either = select(equal(d - d, zero), finite, infinite);
     return select(equal(v.total.value(), zero), zero, either);

@@ -95,7 +95,7 @@ inline void across_log_softmax(const Call& call, index_t begin, index_t end,
   const auto finish = [&](const GroupSlot<T>& slot) {
     const GroupSummary<T>& s = slot.summary;
     const V highest = s.highest;
-    const V minus = narrowed<T>(-log1p_ratio<Pack<T>>(s.tail, s.top).value());
+    const V minus = narrowed<T>(-log1p_ratio(s.tail, s.top).value());
     const Columns<T> y = out.open(slot.group, slot.second);
     if (plain) {
       const Columns<T> x = slot.x;

@@ -98,8 +98,8 @@ class Logarithms {
  private:
   SOFTLANE_INLINE P value_of(const GroupSummary<T>& s, const Wide<T, P>& tail) const {
     const P temperature(call_.temperature);
-    const Wide<double, P> l = log1p_ratio<P>(tail, s.top);
-    const P v = fma1(temperature, l.hi, fma1(temperature, l.lo, widened(s.highest)));
+    const Wide<T, P> l = log1p_ratio(tail, s.top);
+    const P v = fma1(temperature, l.value(), fma1(temperature, l.low(), widened(s.highest)));
     return call_.negate ? -v : v;
   }
 
@@ -190,17 +190,16 @@ template <class T>
 void entropy(const Call& call, index_t begin, index_t end, void* memory) noexcept {
   if (!suits_groups<T>(call)) return entropy_rows<T>(call, begin, end, memory);
   using P = Pack<T>;
-  using W = Wide<double, P>;
+  using W = Wide<T, P>;
   const Affine<T> map(call.negate, call.temperature);
   const bool plain = !call.negate && call.temperature == 1;
-  const Wide<double> unit = entropy_unit(call);
+  const Wide<T> unit = entropy_unit<T>(call);
   const int n = static_cast<int>(call.classes);
   const auto finish = [&](const GroupSlot<T>& slot) {
     const GroupSummary<T>& s = slot.summary;
     const Wide<T, P> gaps = plain ? tail_gap(slot, n, Direct<T>{}) : tail_gap(slot, n, map);
-    const Wide<T, P> gap = quotient(gaps, s.sum);
-    const W sum = log1p_ratio<P>(s.tail, s.top) + W{gap.value(), gap.low()} * P(map.beta());
-    const P value = quotient(sum, W{P(unit.hi), P(unit.lo)}).value();
+    const W sum = log1p_ratio(s.tail, s.top) + quotient(gaps, s.sum) * P(map.beta());
+    const P value = quotient(sum, W::of(P(unit.value()), P(unit.low()))).value();
     write_row_values(call, slot.group, call.out[0],
                      blanked(narrowed<T>(value), s.bad, quiet_nan<T>()));
   };

@@ -14,6 +14,13 @@ struct Results {
   const Stream* diagonal = nullptr;
 };
 
+// a - b, of a float64 row by Knuth's two-difference.
+template <class T, class D>
+SOFTLANE_INLINE Wide<T, D> difference(D a, D b) {
+  const D d = a - b, back = a - d;
+  return Wide<T, D>::of(d, (back - b) + (a - (d + back)));
+}
+
 template <class T>
 class CrossEntropyRow {
  public:
@@ -67,7 +74,7 @@ class CrossEntropyRow {
     const Wide<T> w = target_.total();
     if (target_.dense()) {
       if (target_.gap().hi - target_.gap().hi != 0) return scale_ * target_.gap().hi;
-      const double value = ((w * wide(c.log_ratio) + target_.gap()) * scale_).value();
+      const double value = ((w * c.log_ratio + target_.gap()) * scale_).value();
       if (value - value == 0) return value;
       return scale_ * w.hi * c.log_ratio.hi + scale_ * target_.gap().hi;
     }
@@ -75,9 +82,7 @@ class CrossEntropyRow {
     const double max = static_cast<double>(summary_.max), y = static_cast<double>(label_logit_);
     const double d = max - y;
     if (d - d != 0) return scale_ * (w.hi * d);
-    const double back = max - d;
-    const double lost = (back - y) + (max - (d + back));  // of max - y, by Knuth's two-difference
-    const double value = (w * wide(Wide<double>{d, lost} + c.log_ratio) * scale_).value();
+    const double value = (w * (difference<T>(max, y) + c.log_ratio) * scale_).value();
     // Beyond the range, at least on the way, where low parts are NaN.
     return value - value != 0 ? scale_ * w.hi * (d + c.log_ratio.hi) : value;
   }
@@ -120,11 +125,6 @@ class CrossEntropyRow {
   RowSummary<T> summary_;
   T label_logit_ = 0, whole_row_ = 0;
   double scale_ = 1;
-
-  static Wide<T> wide(Wide<double> v) {
-    Wide<T> w{v.hi};
-    return w + Wide<T>{v.lo};
-  }
 };
 
 // e -> c p (1 - p) with p = e / S, rounded once after p. Where c is above 2, p is carried 2^b times as

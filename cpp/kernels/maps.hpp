@@ -215,10 +215,11 @@ template <class T, class D, class W>
 SOFTLANE_INLINE auto cancels(D max, const W& tail, const W& sum, D result, D temperature) {
   constexpr double unit = sizeof(T) == 4 ? 0x1p-24 : 0x1p-53;
   constexpr double room = sizeof(T) == 4 ? 0.45 : 0.9;
+  constexpr double less = sizeof(T) == 4 ? 0x1p-60 : 0x1p-150;  // S is above half its inverse
   // The power of two alone: the larger's ULP is twice `unit` times that.
   const D a = power_below(max), b = power_below(result), size = select(greater(a, b), a, b);
-  const D share = tail.value() / sum.value();
-  return greater(D(1.1 * unit) * share * temperature, D(room * 2 * unit) * size);
+  return greater(D(1.1 * unit * less) * tail.value() * temperature,
+                 D(room * 2 * unit * less) * sum.value() * size);
 }
 
 template <class T>
@@ -226,9 +227,9 @@ void logsumexp_rows(const Call& call, index_t begin, index_t end, void* memory) 
   const Scratch<T> scratch(call, memory);
   Summarizer<Gap::skip, T> summarize(call, scratch, Terms::scratch);
   const double sign = call.negate ? -1 : 1;
-  const auto at_temperature = [&](const RowSummary<T>& s, const Wide<double>& l) {
+  const auto at_temperature = [&](const RowSummary<T>& s, const Wide<T>& l) {
     const double max = static_cast<double>(s.max);
-    return fma1(call.temperature, l.hi, fma1(call.temperature, l.lo, max));
+    return fma1(call.temperature, l.value(), fma1(call.temperature, l.low(), max));
   };
   const auto finish = [&](const RowCursor& cursor, const Row<T>& x, const Row<T>&,
                           const RowSummary<T>& s) {
@@ -238,7 +239,7 @@ void logsumexp_rows(const Call& call, index_t begin, index_t end, void* memory) 
       value = sign * at_temperature(s, RowConstants<T>(s).log_ratio);
       if (cancels<T>(static_cast<double>(s.max), s.tail, s.sum(), value, call.temperature)) {
         const Wide<T> tail = summarize.refined_tail(x, s);
-        value = sign * at_temperature(s, log1p_ratio<double>(tail, s.top));
+        value = sign * at_temperature(s, log1p_ratio(tail, s.top));
       }
     } else if (s.kind == RowKind::all_negative_infinity) {
       value = sign * -__builtin_inf();
@@ -255,8 +256,10 @@ void logsumexp_rows(const Call& call, index_t begin, index_t end, void* memory) 
 }
 
 // What one is in the units of the entropy.
-inline Wide<double> entropy_unit(const Call& call) {
-  return call.entropy_base > 0 ? log_of(call.entropy_base) : Wide<double>{1.0};
+template <class T>
+inline Wide<T> entropy_unit(const Call& call) {
+  const Wide<double> unit = call.entropy_base > 0 ? log_of(call.entropy_base) : Wide<double>{1.0};
+  return Wide<T>::of(unit.hi, unit.lo);
 }
 
 // log S - (sum of p_k log e_k) with both taken from the maximum: two terms of one sign.
@@ -264,7 +267,7 @@ template <class T>
 void entropy_rows(const Call& call, index_t begin, index_t end, void* memory) noexcept {
   const Scratch<T> scratch(call, memory);
   Summarizer<Gap::sum, T> summarize(call, scratch, Terms::scratch);
-  const Wide<double> unit = entropy_unit(call);
+  const Wide<T> unit = entropy_unit<T>(call);
   const auto finish = [&](const RowCursor& cursor, const Row<T>& x, const Row<T>&,
                           const RowSummary<T>& s) {
     if (summarize.begin() != 0) return;
@@ -272,8 +275,7 @@ void entropy_rows(const Call& call, index_t begin, index_t end, void* memory) no
     if (s.kind == RowKind::regular) {
       const RowConstants<T> c(s);
       const Wide<T> gap = quotient(s.tail_gap, c.sum);
-      const Wide<double> sum =
-          c.log_ratio + Wide<double>{gap.value(), gap.low()} * summarize.map().beta();
+      const Wide<T> sum = c.log_ratio + gap * summarize.map().beta();
       value = quotient(sum, unit).value();
     } else if (!x.any_kept(call.classes)) {
       value = 0;  // a sum without terms

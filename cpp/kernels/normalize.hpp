@@ -8,19 +8,19 @@ namespace softlane {
 namespace SOFTLANE_ISA {
 
 // The numbers of a row, or of each of a vector's rows, that its elements are made from.
-template <class D, class W>
-SOFTLANE_INLINE Wide<double, D> log1p_ratio(const W& tail, const W& top) {
-  const W ratio = quotient(tail, top);
-  return log1p(ratio.value(), ratio.low());
+template <class T, class D>
+SOFTLANE_INLINE Wide<T, D> log1p_ratio(const Wide<T, D>& tail, const Wide<T, D>& top) {
+  const Wide<T, D> ratio = quotient(tail, top);
+  return log1p<T>(ratio.value(), ratio.low());
 }
 
 template <class T>
 struct RowConstants {
-  Wide<T> sum;             // S = e* + T
-  Wide<double> log_ratio;  // log1p(T / e*): logsumexp less the maximum
+  Wide<T> sum;        // S = e* + T
+  Wide<T> log_ratio;  // log1p(T / e*): logsumexp less the maximum
 
   explicit RowConstants(const RowSummary<T>& s)
-      : sum(s.sum()), log_ratio(log1p_ratio<double>(s.tail, s.top)) {}
+      : sum(s.sum()), log_ratio(log1p_ratio(s.tail, s.top)) {}
 };
 
 // A number in two parts of type T, as a vector: one number in every lane (D = double), or each

@@ -51,7 +51,7 @@ void log_softmax(const Call& call, index_t begin, index_t end, void* memory) noe
   if (!suits_abreast<T>(call, &call.out[0])) return across_log_softmax<T>(call, begin, end, memory);
   const auto finish = [&](const Abreast<T>& rows) {
     const GroupSummary<T>& s = rows.summary;
-    const ByRow<T> max(s.highest), ratio(narrowed<T>(log1p_ratio<Pack<T>>(s.tail, s.top).value()));
+    const ByRow<T> max(s.highest), ratio(narrowed<T>(log1p_ratio(s.tail, s.top).value()));
     RowCursor cursor(rows.group.first);
     for (int r = 0; r < rows.group.count; ++r, cursor.advance()) {
       const T* const a = rows.x[r];
@@ -74,8 +74,8 @@ void logsumexp(const Call& call, index_t begin, index_t end, void* memory) noexc
   using P = Pack<T>;
   const auto finish = [&](const Abreast<T>& rows) {
     const GroupSummary<T>& s = rows.summary;
-    const Wide<double, P> l = log1p_ratio<P>(s.tail, s.top);
-    const P value = l.hi + (l.lo + widened(s.highest));
+    const Wide<T, P> l = log1p_ratio(s.tail, s.top);
+    const P value = l.value() + (l.low() + widened(s.highest));
     write_row_values(call, rows.group, call.out[0],
                      blanked(narrowed<T>(value), s.bad, quiet_nan<T>()));
     if (call.out[1].data != nullptr)  // the sum's sign

@@ -6,7 +6,8 @@
 //
 // so that the leading term f is never rounded (the arrangement is that of Tang 1990 and of FDLIBM's
 // e_log.c). What the rounding of 1 + u lost, and u_low, the part of u below its own last bit, come
-// back as the first-order correction c. The result keeps what its own last addition rounds away.
+// back as the first-order correction c. The result keeps what its own last addition rounds away. Rows of
+// float32 (T) do without both: the error is 2^-52 of the result then, and theirs counts from 2^-25 on.
 #pragma once
 
 #include <cstdint>
@@ -18,30 +19,35 @@
 namespace softlane {
 namespace SOFTLANE_ISA {
 
-template <class D>
-SOFTLANE_INLINE Wide<double, D> log1p(D u, D u_low) {
+template <class T, class D>
+SOFTLANE_INLINE Wide<T, D> log1p(D u, D u_low) {
   using C = Log1pConstants;
   // Of 1 + u from here on, the power of two goes apart; the exponent changes at sqrt(2).
   const auto large = greater(u, D(0x1.a827999fcef32p-2));  // sqrt(2) - 1
   const D w = D(1.0) + u;
-  const D lost = select(greater(D(1.0), u), u - (w - D(1.0)), D(1.0) - (w - u));
+  [[maybe_unused]] const D lost = select(greater(D(1.0), u), u - (w - D(1.0)), D(1.0) - (w - u));
   const D below = exponent(w), m = w * power_of_two(-below);
   const auto upper = greater(m, D(0x1.6a09e667f3bccp0));
   const D f = select(large, select(upper, m * D(0.5), m) - D(1.0), u);
   const D k = select(large, select(upper, below + D(1.0), below), D(0.0));
-  const D c = (select(large, lost, D(0.0)) + u_low) / w;
+  [[maybe_unused]] const D c = (select(large, lost, D(0.0)) + u_low) / w;
   const D half_square = D(0.5) * f * f;
   const D s = f / (D(2.0) + f);
   const D z = s * s;
   D r = D(C::c[6]);
   for (int i = 5; i >= 0; --i) r = fma1(r, z, D(C::c[i]));
   r = r * z;
-  const D tail = half_square - (s * (half_square + r) + (k * D(C::ln2_lo) + c));
   const D base = k * D(C::ln2_hi);
-  const D sum = base + f;  // k = 0, or |base| > |f|: the error below is exact
-  const D low = (f - (sum - base)) - tail;
-  const D hi = sum + low;
-  return {hi, low - (hi - sum)};
+  if constexpr (sizeof(T) == sizeof(float)) {
+    const D tail = half_square - (s * (half_square + r) + k * D(C::ln2_lo));
+    return {base + (f - tail)};
+  } else {
+    const D tail = half_square - (s * (half_square + r) + (k * D(C::ln2_lo) + c));
+    const D sum = base + f;  // k = 0, or |base| > |f|: the error below is exact
+    const D low = (f - (sum - base)) - tail;
+    const D hi = sum + low;
+    return {hi, low - (hi - sum)};
+  }
 }
 
 // log(x) for x > 0; the low part matters where x is below 1.
@@ -53,9 +59,9 @@ inline Wide<double> log_of(double x) {
     return log_of(x * pow2(static_cast<int>(-k))) +
            (Wide<double>{k * C::ln2_hi} + Wide<double>{k * C::ln2_lo});
   }
-  if (x >= 1) return log1p(x - 1, (x - (x - 1)) - 1);
+  if (x >= 1) return log1p<double>(x - 1, (x - (x - 1)) - 1);
   const double r = 1 / x;
-  const Wide<double> l = log1p(r - 1, fma1(-r, x, 1.0) / x + ((r - (r - 1)) - 1));
+  const Wide<double> l = log1p<double>(r - 1, fma1(-r, x, 1.0) / x + ((r - (r - 1)) - 1));
   return {-l.hi, -l.lo};
 }
 
