@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -419,6 +419,11 @@ def test_out_of_a_zero_dimensional_result_is_returned_itself(dtype: np.dtype) ->
     assert out == 1
 
 
+class Pair(NamedTuple):
+    first: Array
+    second: Array
+
+
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("function", [sl.cross_entropy_value_and_grad,
                                       sl.cross_entropy_grad_and_hess_diag])  # fmt: skip
@@ -434,6 +439,13 @@ def test_either_out_of_two_may_be_none(dtype: np.dtype, function: Any) -> None:
         for result, out, value in zip(got, outs, wanted, strict=True):
             assert out is None or result is out
             assert result.tobytes() == value.tobytes()
+        assert type(got) is tuple
+        assert (got is outs) == (given_first and given_second)
+    pair = Pair(*map(np.zeros_like, wanted))
+    got = function(a.logits, a.labels, out=pair)
+    assert type(got) is tuple
+    assert got[0] is pair.first
+    assert got[1] is pair.second
     assert function(a.logits, a.labels, out=None)[0].tobytes() == wanted[0].tobytes()
 
 

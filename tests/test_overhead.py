@@ -7,10 +7,9 @@ than an idle one, and stays so for all rounds: LOADED allows for that.
 The goal of a microsecond was set where np.exp takes 0.57 of one. On a slower machine, which np.exp
 tells, all take as much longer; on a faster one a microsecond it is.
 
-Measured (AMD Zen 5, Python 3.11, NumPy 2.4), in ns and in times np.exp (185 ns): softmax 300 and
-1.6, log_softmax 320 and 1.7, softmin 320 and 1.7, logsumexp 230 and 1.2, entropy 270 and 1.45. The
-losses, which read two arrays and check the labels, take 400 to 660 ns, 2.2 to 3.6 times np.exp.
-On Zen 1 np.exp takes 810 ns, softmax 1.06 times that, and the losses 1.5 to 2.3 times.
+Measured (AMD Zen 4, Python 3.11, NumPy 2.4), in ns and in times np.exp (228 ns): softmax 280 and
+1.2, log_softmax 310 and 1.4, softmin 300 and 1.3, logsumexp and entropy 225 and 1.0. The losses,
+which read two arrays and check the labels, take 370 to 610 ns, 1.6 to 2.7 times np.exp.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ struct LossBuffers {
   Buffer<double> row_scale;
   Buffer<double> damping;
   Buffer<double> row_loss;
-  // The same, once for each of a vector's leading dimensions.
+  // The same, over again for each index of a vector's leading dimensions.
   Buffer<std::int64_t> all_labels;
   Buffer<double> all_row_scale;
 };

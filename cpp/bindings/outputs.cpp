@@ -59,7 +59,7 @@ Reach::Reach(py::handle of, const View& view, index_t item)
   end += high;
 }
 
-bool exactly_shared(py::handle first, py::handle second) {
+bool may_share(py::handle first, py::handle second) {
   PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<py::object> storage;
   const py::object& exact =
       storage

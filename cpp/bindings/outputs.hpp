@@ -14,9 +14,9 @@ struct Reach {
 };
 
 // May elements of the two share memory? Exact wherever NumPy decides that quickly.
-bool exactly_shared(py::handle first, py::handle second);
+bool may_share(py::handle first, py::handle second);
 inline bool share_memory(const Reach& a, const Reach& b) {
-  return a.begin < b.end && b.begin < a.end && exactly_shared(a.array, b.array);
+  return a.begin < b.end && b.begin < a.end && may_share(a.array, b.array);
 }
 
 class Output {

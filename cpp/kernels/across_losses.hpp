@@ -187,7 +187,7 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
     labelled.write_loss(slot, numbers, to.loss);
     if (terms == nullptr) return;
     const Columns<T> e = slot.e;
-    if (both && numbers.unscaled) {  // as in fused_cross_entropy
+    if (both && numbers.unscaled) {  // as in fused_cross_entropy; no row is left out
       const Columns<T> h = diagonal.open(slot.group, slot.second);
       const Normalizer<T, P> probability(s.sum);
       const V at_top = labelled.top_curvature(slot, numbers), key = s.lone_top();

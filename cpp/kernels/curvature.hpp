@@ -71,7 +71,7 @@ SOFTLANE_INLINE void add_moments(LaneSum<T>& means, const T* e, const T* v, int 
   for (; k + 16 <= n; k += 16) {
     for (int j = 0; j < vectors; ++j) {
       const T* const v_j = v + k + j * V::lanes;
-      if (goes_on) expect_vector(v_j + block_size);
+      if (goes_on) expect_ahead(v, k + j * V::lanes);
       add(j, V::load(e + k + j * V::lanes), V::load(v_j));
     }
   }

@@ -91,7 +91,7 @@ class CrossEntropyRow {
   void mend_gradient(const Row<T>& gradient, const Wide<T>& sum) const {
     const index_t y = target_.label();
     const Wide<T> st = gradient_scale(), w = curvature();
-    const auto difference = [&](const Wide<T>& term, index_t k) {
+    const auto less_target = [&](const Wide<T>& term, index_t k) {
       return (w * quotient(term, sum) + st * target_.at(k) * -1.0).value();
     };
     // 1 - p of a class that has the maximum is T / S.
@@ -101,7 +101,7 @@ class CrossEntropyRow {
       gradient.set(
           y, static_cast<T>(
                  at_top ? rest.value()
-                        : difference(exp_wide(label_logit_, summarize_.map(), summary_.base), y)));
+                        : less_target(exp_wide(label_logit_, summarize_.map(), summary_.base), y)));
     }
     const index_t top = summary_.argmax;
     if (target_.dense() && summary_.confident() && holds(top)) {
@@ -214,9 +214,10 @@ inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, vo
         [&](index_t k0, int n, T* e, auto move) {
           if (shared) {
             T* const h = diagonal.open(k0, scratch.other);
+            const bool goes_on = k0 + block_size < row.summarizer().end() && diagonal.contiguous();
             each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
               const V p = variance.probability(move(part.load(e + k)));
-              expect_vector(h + k + block_size);
+              if (goes_on) expect_ahead(h, k);
               part.store(fnma(p, p, p), h + k);
               part.store(p, e + k);
             });

@@ -1,6 +1,8 @@
 // softmax, log_softmax, logsumexp (and smooth_max), entropy.
 #pragma once
 
+#include <utility>
+
 #include "kernels/normalize.hpp"
 #include "kernels/parts.hpp"
 
@@ -150,11 +152,11 @@ void softmax_rows(const Call& call, index_t begin, index_t end, void* memory) no
   each_summary(call, begin, end, summarize, &call.out[0], finish);
 }
 
-// Asks for the lines of memory from which, or to which, the same vector of the next block will be taken.
+// Asks for the line of memory that holds element k of the next block, once for all vectors of a line.
 template <class T>
-SOFTLANE_INLINE void expect_vector(const T* p) {
+SOFTLANE_INLINE void expect_ahead(const T* block, int k) {
   constexpr int line = 64 / static_cast<int>(sizeof(T));
-  for (int l = 0; l < Vec<T>::lanes; l += line) __builtin_prefetch(p + l);
+  if (k % line == 0) __builtin_prefetch(block + k + block_size);
 }
 
 template <class T>
@@ -215,7 +217,8 @@ template <class T, class D, class W>
 SOFTLANE_INLINE auto cancels(D max, const W& tail, const W& sum, D result, D temperature) {
   constexpr double unit = sizeof(T) == 4 ? 0x1p-24 : 0x1p-53;
   constexpr double room = sizeof(T) == 4 ? 0.45 : 0.9;
-  constexpr double less = sizeof(T) == 4 ? 0x1p-60 : 0x1p-150;  // S is above half its inverse
+  // Sums are near its inverse (ExpRange::top): products with a large maximum or temperature stay in range.
+  constexpr double less = sizeof(T) == 4 ? 0x1p-60 : 0x1p-150;
   // The power of two alone: the larger's ULP is twice `unit` times that.
   const D a = power_below(max), b = power_below(result), size = select(greater(a, b), a, b);
   return greater(D(1.1 * unit * less) * tail.value() * temperature,

@@ -115,7 +115,7 @@ inline bool abreast_cross_entropy(const Call& call, index_t begin, index_t end, 
       else if ((s.bad >> r & 1) != 0)
         fill_row(y, rows.n, quiet_nan<T>());
     };
-    if (both && numbers.unscaled) {  // as in fused_cross_entropy
+    if (both && numbers.unscaled) {  // as in fused_cross_entropy; no row is left out
       const NormalizerByRow<T> factors(Normalizer<T, P>{s.sum});
       const ByRow<T> at_top(labelled.top_curvature(rows, numbers));
       const ByRow<T> at_label(labelled.label_gradient(rows, numbers));

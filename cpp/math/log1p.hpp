@@ -30,6 +30,7 @@ SOFTLANE_INLINE Wide<T, D> log1p(D u, D u_low) {
   const auto upper = greater(m, D(0x1.6a09e667f3bccp0));
   const D f = select(large, select(upper, m * D(0.5), m) - D(1.0), u);
   const D k = select(large, select(upper, below + D(1.0), below), D(0.0));
+  // Of float64 rows alone, but here: behind the division below they take 1.02 to 1.08 times as long.
   [[maybe_unused]] const D c = (select(large, lost, D(0.0)) + u_low) / w;
   const D half_square = D(0.5) * f * f;
   const D s = f / (D(2.0) + f);
