@@ -98,11 +98,11 @@ template <class T, class D = double>
 class Normalizer : public Steps<T, D> {
  public:
   SOFTLANE_INLINE Normalizer(const Wide<T, D>& sum, Wide<T, D> factor) {
-    // A factor far from 1 would make the quotient's low part subnormal: its power of two goes with
-    // the blocks'.
+    // A factor far below 1 would make the quotient's low part subnormal, and one far above it leave T's
+    // range: its power of two goes with the blocks'. Not that of Hessian-vector products, 2^24 or 2^54.
     const D size = select(greater(D(0.0), factor.value()), -factor.value(), factor.value());
     const D small = select(greater(size, D(0.0)), size, D(1.0));
-    const auto extreme = greater(small, D(0x1p20)), tiny = greater(D(0x1p-20), small);
+    const auto extreme = greater(small, D(0x1p60)), tiny = greater(D(0x1p-20), small);
     if (any(extreme) || any(tiny)) {
       D e = exponent(small);
       e = select(greater(e, D(50.0)), D(50.0), select(greater(D(-900.0), e), D(-900.0), e));

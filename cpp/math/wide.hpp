@@ -275,6 +275,7 @@ SOFTLANE_INLINE void add_product_to_lane(D& hi, D& lo, D a, D b) {
 // An infinite term (a loss of +inf) is the sum; its rounding error would be a NaN.
 template <class T, class D>
 SOFTLANE_INLINE Wide<T, D> finite_or_plain(const Wide<T, D>& sum, D plain) {
+  if constexpr (sizeof(T) == sizeof(float)) return sum;  // which is plain itself
   return Wide<T, D>::choose(equal(plain - plain, D(0.0)), sum, Wide<T, D>{plain});
 }
 // The sum of the first `lanes` of 16: those beyond hold nothing.
