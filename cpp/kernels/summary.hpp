@@ -137,7 +137,7 @@ class Summarizer {
   }
 
   // After the call map() holds the shift that the row took. The summary is made where it stays: a copy right
-  // after it reads by vectors what scalar stores have just written, and waits for them (5 ns).
+  // after it reads by vectors what scalar stores have just written, and waits for them.
   void operator()(const Row<T>& x, const Row<T>& terms, RowSummary<T>& s,
                   const T* known = nullptr) {
     s = RowSummary<T>{};
