@@ -22,7 +22,10 @@ import softlane as sl
 
 Array = npt.NDArray[Any]
 
-CLASSES = (*range(1, 21), 31, 32, 33, 63, 64, 65, 66, 127, 128, 129, 255, 256, 257, 1000, 1024)
+CLASSES = (
+    *range(1, 21), 31, 32, 33, 63, 64, 65, 66, 79, 80, 81, 127, 128, 129, 255, 256, 257, 321, 1000,
+    1024,
+)  # fmt: skip
 DTYPES = ("float32", "float64", "float16")
 ROWS, UNFIT, DRAWS = 40, 32, 4  # rows from UNFIT on may need what a group does not have
 

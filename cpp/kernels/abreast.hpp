@@ -168,8 +168,9 @@ struct VarianceByRow {
   }
 };
 
-// Rows of so many classes are worth it.
-inline constexpr index_t least_abreast = 128;
+// Rows of so many classes are worth it: of fewer, transposing them (across.hpp) takes less than their ends do.
+template <class T>
+inline constexpr index_t least_abreast = sizeof(T) == 4 ? 80 : 64;
 
 template <class T>
 inline bool lies_abreast(const Call& call, const Stream& s) {
@@ -186,7 +187,7 @@ inline bool lies_abreast(const Call& call, const Stream& s) {
 
 template <class T>
 inline bool suits_abreast(const Call& call, const Stream* out, const Stream* other = nullptr) {
-  return call.space.rows >= least_rows && call.classes >= least_abreast &&
+  return call.space.rows >= least_rows && call.classes >= least_abreast<T> &&
          call.classes <= block_size && !call.negate && call.temperature == 1 &&
          call.mask.data == nullptr && lies_abreast<T>(call, call.logits) &&
          (out == nullptr || lies_abreast<T>(call, *out)) &&

@@ -215,8 +215,8 @@ inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, vo
           if (shared) {
             T* const h = diagonal.open(k0, scratch.other);
             const bool goes_on = k0 + block_size < row.summarizer().end() && diagonal.contiguous();
-            each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
-              const V p = variance.probability(move(part.load(e + k)));
+            each_overlapping(e, n, [&](int k, V a, auto part) __attribute__((always_inline)) {
+              const V p = variance.probability(move(a));
               if (goes_on) expect_ahead(h, k);
               part.store(fnma(p, p, p), h + k);
               part.store(p, e + k);
@@ -229,8 +229,8 @@ inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, vo
             T* h = diagonal.data == e_row.data ? e : diagonal.open(k0, scratch.other);
             expect_next_block(diagonal, k0, call.classes);
             variance.apply([&](auto of) __attribute__((always_inline)) {
-              each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
-                part.store(of(move(part.load(e + k))), h + k);
+              each_overlapping(e, n, [&](int k, V a, auto part) __attribute__((always_inline)) {
+                part.store(of(move(a)), h + k);
               });
             });
             diagonal.put(k0, n, h);
@@ -256,12 +256,12 @@ inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, vo
                   });
             }
           } else if (scaled.moves()) {
-            each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
-              part.store(scaled(scaled.moved(part.load(e + k))), e + k);
+            each_overlapping(e, n, [&](int k, V a, auto part) __attribute__((always_inline)) {
+              part.store(scaled(scaled.moved(a)), e + k);
             });
           } else {
-            each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
-              part.store(scaled(part.load(e + k)), e + k);
+            each_overlapping(e, n, [&](int k, V a, auto part) __attribute__((always_inline)) {
+              part.store(scaled(a), e + k);
             });
           }
           gradient.put(k0, n, e);

@@ -142,8 +142,8 @@ void softmax_rows(const Call& call, index_t begin, index_t end, void* memory) no
     const Wide<T> sum = s.sum();
     Normalizer<T> normalize(sum, Wide<T>{1.0});
     each_block(summarize, x, p, s, scratch, normalize, [&](index_t k0, int n, T* e, auto move) {
-      each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
-        part.store(normalize(move(part.load(e + k))), e + k);
+      each_overlapping(e, n, [&](int k, Vec<T> a, auto part) __attribute__((always_inline)) {
+        part.store(normalize(move(a)), e + k);
       });
       mend_probabilities(e, k0, n, s, sum, normalize);
       p.put(k0, n, e);
@@ -155,8 +155,9 @@ void softmax_rows(const Call& call, index_t begin, index_t end, void* memory) no
 // Asks for the line of memory that holds element k of the next block, once for all vectors of a line.
 template <class T>
 SOFTLANE_INLINE void expect_ahead(const T* block, int k) {
-  constexpr int line = 64 / static_cast<int>(sizeof(T));
-  if (k % line == 0) __builtin_prefetch(block + k + block_size);
+  constexpr auto vector = Vec<T>::lanes * sizeof(T);
+  const auto at = reinterpret_cast<std::uintptr_t>(block + k);
+  if (vector == 64 || at % 64 < vector) __builtin_prefetch(block + k + block_size);
 }
 
 template <class T>

@@ -27,14 +27,13 @@ void softmax(const Call& call, index_t begin, index_t end, void* memory) noexcep
       const Factor<T> factor = normalize[r];
       if (others.of[r] > 0) {
         const Vec<T> tied = key[r], share = value[r];
-        each_vector<T>(rows.n, [&](int k, auto part) __attribute__((always_inline)) {
-          const Vec<T> a = part.load(e + k);
+        each_overlapping(e, rows.n, [&](int k, Vec<T> a, auto part) __attribute__((always_inline)) {
           part.store(select(equal(a, tied), share, factor(a)), e + k);
         });
         continue;
       }
-      each_vector<T>(rows.n, [&](int k, auto part) __attribute__((always_inline)) {
-        part.store(factor(part.load(e + k)), e + k);
+      each_overlapping(e, rows.n, [&](int k, Vec<T> a, auto part) __attribute__((always_inline)) {
+        part.store(factor(a), e + k);
       });
       if (key.of[r] == key.of[r]) e[rows.argmax[r]] = value.of[r];
     }
@@ -125,8 +124,8 @@ inline bool abreast_cross_entropy(const Call& call, index_t begin, index_t end, 
         T* const e = rows.e[r];
         T* const h = reinterpret_cast<T*>(cursor.locate(*to.diagonal));
         const Factor<T> f = factors[r];
-        each_vector<T>(rows.n, [&](int k, auto part) __attribute__((always_inline)) {
-          const V p = f(part.load(e + k));
+        each_overlapping(e, rows.n, [&](int k, V a, auto part) __attribute__((always_inline)) {
+          const V p = f(a);
           part.store(fnma(p, p, p), h + k);
           part.store(p, e + k);
         });
@@ -147,8 +146,8 @@ inline bool abreast_cross_entropy(const Call& call, index_t begin, index_t end, 
         T* const h = reinterpret_cast<T*>(cursor.locate(*to.diagonal));
         const Variance<T> variance = variances[r];
         variance.apply([&](auto of) __attribute__((always_inline)) {
-          each_vector<T>(rows.n, [&](int k, auto part) __attribute__((always_inline)) {
-            part.store(of(part.load(e + k)), h + k);
+          each_overlapping(e, rows.n, [&](int k, V a, auto part) __attribute__((always_inline)) {
+            part.store(of(a), h + k);
           });
         });
         if ((confident >> r & 1) != 0) h[rows.argmax[r]] = at_top.of[r];
@@ -164,12 +163,12 @@ inline bool abreast_cross_entropy(const Call& call, index_t begin, index_t end, 
         const Factor<T> f = factors[r];
         if (scaled.moves()) {
           const V step1 = factors.step1[r], step2 = factors.step2[r];
-          each_vector<T>(rows.n, [&](int k, auto part) __attribute__((always_inline)) {
-            part.store(f(part.load(e + k) * step1 * step2), e + k);
+          each_overlapping(e, rows.n, [&](int k, V a, auto part) __attribute__((always_inline)) {
+            part.store(f(a * step1 * step2), e + k);
           });
         } else {
-          each_vector<T>(rows.n, [&](int k, auto part) __attribute__((always_inline)) {
-            part.store(f(part.load(e + k)), e + k);
+          each_overlapping(e, rows.n, [&](int k, V a, auto part) __attribute__((always_inline)) {
+            part.store(f(a), e + k);
           });
         }
         if (call.labels != nullptr) {

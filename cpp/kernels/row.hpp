@@ -205,6 +205,29 @@ SOFTLANE_INLINE void each_vector(int n, Body body) {
   if (k < n) body(k, First<V>{n - k});
 }
 
+// body(k, vector, chunk) for the vectors of a block that the body may overwrite, each at its k: no part of a
+// vector where the block has a whole one, but vectors that overlap. The first and the last are loaded before
+// all others, and come after them. A part that is stored holds up what is loaded next beyond its end, the
+// next row, and longer blocks take less time from a line of memory on, where arrays hardly ever begin.
+template <class T, class Body>
+SOFTLANE_INLINE void each_overlapping(const T* e, int n, Body body) {
+  using V = Vec<T>;
+  constexpr int width = V::lanes, line = 64 / static_cast<int>(sizeof(T));
+  constexpr int least_aligned = 20 * line;  // of 16 lines: one vector more costs as much
+  if (n < width) return body(0, First<V>{n}.load(e), First<V>{n});
+  const int rest = n - width;
+  const V first = V::load(e), last = V::load(e + rest);
+  int begin = 0;
+  if (n >= least_aligned) {
+    const auto past = static_cast<int>(reinterpret_cast<std::uintptr_t>(e) / sizeof(T) % line);
+    begin = (line - past) % width;
+  }
+  int k = begin;
+  for (; k <= rest; k += width) body(k, V::load(e + k), Whole<V>{});
+  if (begin != 0) body(0, first, Whole<V>{});
+  if (k < n) body(rest, last, Whole<V>{});
+}
+
 // body(k, doubles) for k = 0, 16, 32, ...: 16 lanes as float64, absent ones zero.
 template <class T>
 struct Lanes {
