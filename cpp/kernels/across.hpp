@@ -14,7 +14,7 @@ namespace SOFTLANE_ISA {
 template <class T>
 struct GroupSlot {
   RowGroup<T> group;
-  Columns<T> x, e;
+  Columns<T> x, e, other;  // other: what Also::read is of
   GroupSummary<T> summary;
   T *first, *second;  // panels
   const T* packed;    // rows that are to go to the first panel; else null
@@ -65,7 +65,9 @@ struct Stages {
   unsigned (*begin)(GroupSlot<T>*, int used, int n, const Affine<T>&);
   void (*add)(GroupSlot<T>*, int used, int n, const Affine<T>&);
   void (*settle)(GroupSlot<T>*, int used, const Affine<T>&);
-  void (*write)(const T* panel, int n, T* rows);  // to packed rows
+  // Of packed rows; the next batch's are asked for.
+  void (*read)(const T* rows, int used, int n, T* panel);
+  void (*write)(const T* panel, int n, T* rows);
 
   void sums(GroupSlot<T>* slots, int used, int n, const Affine<T>& affine) const {
     add(slots, used, n, affine);
@@ -89,25 +91,32 @@ void settle_all(GroupSlot<T>* slots, int used, const Affine<T>& affine) {
 }
 
 // N = 0: any number.
+template <int N, class T>
+void read_packed(const T* rows, int used, int n, T* panel) {
+  if constexpr (N == 0) {
+    read_panel(rows, n, n, panel);
+  } else {
+    constexpr int size = N * Vec<T>::lanes, line = 64 / static_cast<int>(sizeof(T));
+    for (int k = 0; k < size; k += line) __builtin_prefetch(rows + used * size + k);
+    read_panel(rows, N, N, panel);
+  }
+}
+
 template <int N, class T, class Map>
 inline Stages<T> make_stages() {
   return {[](GroupSlot<T>* slots, int used, int n, const Affine<T>& affine) {
             const Map map = map_of<Map>(affine);
+            // All panels before the maxima: what has just been stored by parts is no vector to load yet.
+            for (GroupSlot<T>* s = slots; s < slots + used; ++s) {
+              if (s->packed != nullptr) read_packed<N>(s->packed, used, n, s->first);
+            }
             unsigned fits = 0;
             for (int i = 0; i < used; ++i) {
               GroupSlot<T>& s = slots[i];
               bool fit;
               if constexpr (N == 0) {
-                if (s.packed != nullptr) read_panel(s.packed, n, n, s.first);
                 fit = s.summary.begin(s.x, n, s.rows(), map);
               } else {
-                if (s.packed != nullptr) {
-                  constexpr int size = N * Vec<T>::lanes, line = 64 / static_cast<int>(sizeof(T));
-                  for (int k = 0; k < size; k += line) {
-                    __builtin_prefetch(s.packed + used * size + k);  // the next batch's rows
-                  }
-                  read_panel(s.packed, N, N, s.first);
-                }
                 fit = s.summary.template begin_few<N>(s.x, s.rows(), map);
               }
               fits |= static_cast<unsigned>(fit) << i;
@@ -126,7 +135,7 @@ inline Stages<T> make_stages() {
               }
             }
           },
-          settle_all<T, Map>,
+          settle_all<T, Map>, read_packed<N, T>,
           [](const T* panel, int n, T* rows) {
             if constexpr (N == 0) {
               write_panel(panel, n, rows, n);
@@ -157,7 +166,7 @@ inline Stages<T> stages_of(const Call& call) {
 // there are panels.
 enum class Keep : std::uint8_t { nothing, panel, apart, output };
 
-// What each_group's other operand, if any, is to finish().
+// What each_group's other operand, if any, is to finish(): read, to the slots' `other`, or written.
 enum class Also : bool { read, written };
 
 // From one group of W rows to the next, of those that are left: W, or less where the next one then has
@@ -214,8 +223,8 @@ __attribute__((noinline)) void exchange(GroupSlot<T>& a, GroupSlot<T>& b) {
 
 // start(slot), then finish(slot) or finish(slots, count), for groups of rows [begin, end) whose
 // maxima, then summaries, are made. `terms` is the output that their exponentials go to, and `also`
-// another operand, if any, which finish() reads or, where it is written, opens with the second panel. Rows that
-// are no work for groups go to rows_kernel.
+// another operand, if any: read for finish(), or written, which opens it with the second panel. Rows that are
+// no work for groups go to rows_kernel.
 //
 // Several groups at a time take each stage together: one's chain (maximum, base, exponentials, sum,
 // quotient) is 400 cycles long and hides behind the others'.
@@ -293,6 +302,16 @@ inline void each_group(const Call& call, index_t begin, index_t end, void* memor
     }
     for (int i = 0; i < used; ++i) start(slots[i]);
     stages.sums(slots, used, n, affine);
+    for (int i = 0; i < used && also && use == Also::read; ++i) {
+      GroupSlot<T>& s = slots[i];
+      const T* const rows = also.packed(s.group);
+      if (rows != nullptr && !also.direct(s.group)) {
+        stages.read(rows, used, n, s.second);
+        s.other = in_panel(s.second);
+      } else {
+        s.other = also.read(s.group, s.second, buffer);
+      }
+    }
     if constexpr (std::is_invocable_v<Finish, GroupSlot<T>*, int>) {
       finish(slots, used);
     } else {

@@ -250,11 +250,10 @@ inline void across_hvp(const Call& call, index_t begin, index_t end, void* memor
   const V small(S::small), less(static_cast<T>(pow2(-S::boost)));
   const LabelledGroups<T> labelled(call);
   const Carrier<T> vector(call, call.vector);
-  T* const buffer = group_buffer<T>(call, memory);
   const int n = static_cast<int>(call.classes), lanes = n < 16 ? n : 16;
   const auto finish = [&](const GroupSlot<T>& slot) {
     const GroupSummary<T>& s = slot.summary;
-    const Columns<T> v = vector.read(slot.group, slot.second, buffer), e = slot.e;
+    const Columns<T> v = slot.other, e = slot.e;
     const auto numbers = labelled.numbers(slot);
     const Normalizer<T, P> scaled(s.sum, numbers.curvature * P(pow2(S::boost)));
     const V key = s.lone_top(), own_term = s.rounded_top;

@@ -5,7 +5,8 @@
 //   in the C registers of a tile, element (row, class) stands at register j, lane (q, c) with
 //   row = j R + q, R = W / C, which reads as the address [j][q][c]; taking the even and the odd
 //   lanes of pairs of registers rotates the bits of that address by one to the right, log2(C)
-//   times make it [c][j][q]: register c, lane = row. Zips lead back.
+//   times make it [c][j][q]: register c, lane = row. Zips lead back. Where there are 128-bit pieces
+//   (simd/ymm.hpp) that is for fewer classes than one, or than two on the way back.
 // Everything else (strides, half types, fewer than W rows) goes row by row through a buffer, as
 // packed rows.
 #pragma once
@@ -99,14 +100,44 @@ inline index_t panel_classes(index_t classes, int lanes) {
   return (classes + lanes - 1) / lanes * lanes;
 }
 
+// body(from) for the tiles of `width` classes each: the last one overlaps where it is not whole.
+template <class Body>
+SOFTLANE_INLINE void each_tile(int n, int width, Body body) {
+  int from = 0;
+  for (; from + width <= n; from += width) body(from);
+  if (from < n) body(n - width);
+}
+
 template <class T>
 SOFTLANE_INLINE void read_panel(const T* rows, index_t row_stride, int n, T* panel) {
+  constexpr int P = piece<T>, W = Vec<T>::lanes;
+  if constexpr (P > 0) {
+    if (n >= P) {
+      return each_tile(n, P, [&](int from) __attribute__((always_inline)) {
+        for (int r = 0; r < W; r += 2 * P) {
+          transpose_pieces(rows + r * row_stride + from, row_stride, P * row_stride,
+                           panel + from * W + r, W);
+        }
+      });
+    }
+  }
   with_tile<T>(n, row_stride == n, [&](auto C) __attribute__((always_inline)) {
     for (int from = 0; from < n; from += C) read_tile<C>(rows, row_stride, n, from, panel);
   });
 }
 template <class T>
 SOFTLANE_INLINE void write_panel(const T* panel, int n, T* rows, index_t row_stride) {
+  constexpr int P = piece<T>, W = Vec<T>::lanes;
+  if constexpr (P > 0) {
+    if (n >= 2 * P) {
+      return each_tile(n, 2 * P, [&](int from) __attribute__((always_inline)) {
+        for (int r = 0; r < W; r += P) {
+          transpose_pieces(panel + from * W + r, W, P * W, rows + r * row_stride + from,
+                           row_stride);
+        }
+      });
+    }
+  }
   with_tile<T>(n, row_stride == n, [&](auto C) __attribute__((always_inline)) {
     for (int from = 0; from < n; from += C) write_tile<C>(panel, n, from, rows, row_stride);
   });

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "simd/ymm.hpp"
+
 namespace softlane {
 namespace avx2 {
 

@@ -10,6 +10,8 @@ namespace neon {
 
 template <class T>
 struct Vec;
+template <class T>
+inline constexpr int piece = 0;
 
 template <>
 struct Vec<double> {

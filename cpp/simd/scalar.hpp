@@ -11,6 +11,9 @@
 namespace softlane {
 namespace scalar {
 
+template <class T>
+inline constexpr int piece = 0;
+
 // Built-ins, not std::fma: an inline function of the library would be shared with the units that
 // are compiled for other instruction sets.
 inline double fma_scalar(double a, double b, double c) { return __builtin_fma(a, b, c); }

@@ -31,6 +31,11 @@
 //   zip_low, zip_high (a, b)    a's lanes and b's by turns: the first half, the second
 //   load_packed<R>(p, n)        R rows of n elements that follow each other in memory, each to the
 //   store_packed<R>(p, n)       begin of its lanes / R lanes; R is 1, 2, ... most_packed
+//   piece<T>                    elements of 16 bytes where there is transpose_pieces, else 0
+//   transpose_pieces(from, stride, apart, to, to_stride)
+//                               of P = piece<T> lists of 2P elements, P of them `apart` elements further on: P
+//                               lists, the first of their first elements (all from before `apart`, then all
+//                               from beyond), and so on
 //   load_float16, store_float16, load_bfloat16, store_bfloat16
 //                               Vec<float> from and to `lanes` elements of two bytes, at any
 //                               address; rounded to nearest even, and a NaN stays one
