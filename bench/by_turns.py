@@ -1,7 +1,7 @@
 """Whole calls of two installed copies of softlane, two ISAs or two numbers of threads, by turns.
 
     pip install --target OLD . && git switch ... && pip install --target NEW .
-    python bench/by_turns.py OLD[@ISA][*THREADS] NEW[@ISA][*THREADS] [shape,shape,...]
+    python bench/by_turns.py OLD[@ISA][*THREADS] NEW[@ISA][*THREADS] [shape,... [operation,...]]
 
 `--against` compares two runs, minutes or days apart; here a neighbour who comes or goes meets both.
 """
@@ -18,12 +18,12 @@ from statistics import geometric_mean, median
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from bench.cells import Array, Cell, grid
+from bench.cells import OPERATIONS, Array, Cell, grid
 from bench.worker import pin
 
 ROOT = Path(__file__).resolve().parent.parent
 
-OPERATIONS = ("softmax", "log_softmax", "logsumexp", "value_and_grad", "hessian")
+USUAL = "softmax,log_softmax,logsumexp,value_and_grad,hessian"
 DTYPES = ("float32", "float64")
 SHAPES = (
     "1x10,1x1000,64x1000,4096x10,100000x3,9362x7,1771x37,434x151,255x257,512x512,13x5003,32x32000,"
@@ -32,19 +32,19 @@ SHAPES = (
 ROUNDS, SAMPLE = 9, 2e-3  # seconds
 
 
-def cells(shapes: str) -> list[Cell]:
+def cells(shapes: str, operations: str) -> list[Cell]:
     arrays = [Array.parse(shape) for shape in shapes.split(",")]
-    return grid(full=True, threads=(1,), ops=OPERATIONS, dtypes=DTYPES, arrays=arrays)
+    return grid(full=True, threads=(1,), ops=operations.split(","), dtypes=DTYPES, arrays=arrays)
 
 
-def serve(shapes: str, threads: int) -> None:
+def serve(shapes: str, operations: str, threads: int) -> None:
     """Answer each line `cell calls` with the seconds that so many calls of the cell took."""
     pin(threads)
     from time import perf_counter
 
     from bench.problem import Problem, softlane_call
 
-    known = cells(shapes)
+    known = cells(shapes, operations)
     at, call = -1, None
     for line in sys.stdin:
         index, number = map(int, line.split())
@@ -60,18 +60,15 @@ def serve(shapes: str, threads: int) -> None:
 class Copy:
     """A process that has imported softlane from a directory."""
 
-    def __init__(self, where: str, shapes: str) -> None:
+    def __init__(self, where: str, shapes: str, operations: str) -> None:
         copy, _, threads = where.partition("*")
         directory, _, isa = copy.partition("@")
         if not (Path(directory) / "softlane").is_dir():
             sys.exit(f"no copy of softlane in {directory}: pip install --target {directory} .")
+        of = f"{shapes!r}, {operations!r}, {int(threads or 1)}"
         path = os.pathsep.join((str(Path(directory).resolve()), str(ROOT)))
         self._process = subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                f"from bench.by_turns import serve; serve({shapes!r}, {int(threads or 1)})",
-            ],
+            [sys.executable, "-c", f"from bench.by_turns import serve; serve({of})"],
             cwd=directory,  # `-c` looks there first, and not in this checkout
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -90,13 +87,17 @@ class Copy:
 
 
 def main(arguments: Sequence[str]) -> None:
-    if len(arguments) not in (2, 3):
+    if not 2 <= len(arguments) <= 4:
         sys.exit(__doc__)
-    shapes = arguments[2] if len(arguments) == 3 else SHAPES
-    copies = [Copy(where, shapes) for where in arguments[:2]]
+    shapes = arguments[2] if len(arguments) > 2 else SHAPES
+    operations = arguments[3] if len(arguments) > 3 else USUAL
+    unknown = sorted(set(operations.split(",")).difference(OPERATIONS))
+    if unknown:
+        sys.exit(f"no operation {', '.join(unknown)}: there are {', '.join(OPERATIONS)}")
+    copies = [Copy(where, shapes, operations) for where in arguments[:2]]
     ratios = []
     print(f"{'cell':44}{'before µs':>12}{'after µs':>12}{'time ×':>8}")
-    for index, cell in enumerate(cells(shapes)):
+    for index, cell in enumerate(cells(shapes, operations)):
         number = max(1, int(SAMPLE / max(copy.seconds(index, 1) for copy in copies)))
         samples: list[list[float]] = [[], []]
         for turn, i in product(range(ROUNDS + 1), range(2)):

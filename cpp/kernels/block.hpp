@@ -144,9 +144,11 @@ SOFTLANE_INLINE void exponentials(const T* x, int n, const Map& map, const Base<
 
 enum class Gap : bool { skip, sum };  // is tail_gap wanted?
 
-// Exponentials of a block into e[0..n), and their sum. e may be x itself.
+// Exponentials of a block into e[0..n), and their sum. e may be x itself. `written` is what is to be asked for
+// by the way, as Soon has it.
 template <Gap gap, class T, class Map>
-SOFTLANE_INLINE BlockSummary<T> summarize_block(const T* x, int n, T top, const Map& map, T* e) {
+SOFTLANE_INLINE BlockSummary<T> summarize_block(const T* x, int n, T top, const Map& map, T* e,
+                                                const T* written) {
   using V = Vec<T>;
   BlockSummary<T> s;
   s.max = top;
@@ -159,7 +161,7 @@ SOFTLANE_INLINE BlockSummary<T> summarize_block(const T* x, int n, T top, const 
   const double floor = static_cast<double>(base.floor);
   const double top_argument = s.argument > floor ? s.argument : floor;
 
-  exponentials(x, n, map, base, e, {x + block_size, e + block_size},
+  exponentials(x, n, map, base, e, {x + block_size, written},
                [&](int k, V x_k, V t) __attribute__((always_inline)) {
                  if (gap == Gap::skip) return;
                  // The difference and the product are carried exactly (float32) or in two parts.

@@ -50,7 +50,8 @@ inline bool all_contiguous(const Call& call, const Row<T>& first, const Stream& 
 // reciprocal) so hides behind another row's vectors.
 template <class T, Gap gap, class Finish>
 inline void each_summary(const Call& call, index_t begin, index_t end,
-                         Summarizer<gap, T>& summarize, const Stream* to, Finish finish) {
+                         Summarizer<gap, T>& summarize, const Stream* to, Finish finish,
+                         const Stream* later = nullptr) {
   const auto terms = [&](const RowCursor& at) { return to != nullptr ? at.of<T>(*to) : Row<T>{}; };
   RowCursor cursor(call.space, begin);
   RowSummary<T> summaries[2];  // of the row at hand and the one behind, by turns
@@ -61,6 +62,7 @@ inline void each_summary(const Call& call, index_t begin, index_t end,
   if (!staggered) {
     for (; cursor.row() < end; cursor.advance()) {
       const Row<T> x = logits_of<T>(call, cursor), e = terms(cursor);
+      if (later != nullptr) summarize.later(cursor.of<T>(*later));
       summarize_row(call, summarize, x, e, *s);
       if (s->kind != RowKind::unfinished) finish(cursor, x, e, *s);
     }
@@ -208,7 +210,7 @@ void log_softmax_rows(const Call& call, index_t begin, index_t end, void* memory
       out.put(k0, n, y);
     }
   };
-  each_summary(call, begin, end, summarize, nullptr, finish);
+  each_summary(call, begin, end, summarize, nullptr, finish, &call.out[0]);
 }
 
 // Could T's error reach the result's bound, which counts in ULP of max(|max|, |result|)? T is within

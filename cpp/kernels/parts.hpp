@@ -72,7 +72,8 @@ __attribute__((noinline)) void summarize_part(const Call& call, Summarizer<gap, 
       to.reached = call.in_place || map.wide_argument(top) * map.beta() <= limit;
       if (!to.reached) return false;
       T* e = terms.open(begin, scratch.terms);
-      const BlockSummary<T> b = summarize_block<gap>(block, n, top, map, e);
+      const BlockSummary<T> b =
+          summarize_block<gap>(block, n, top, map, e, summarize.soon_written(begin, e));
       if (terms.lossless()) terms.put(begin, n, e);
       to.max = b.max;
       to.exponent = b.base.exponent;

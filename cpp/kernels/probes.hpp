@@ -28,7 +28,7 @@ inline void summary_probe(const void* logits, int n, void* out) noexcept {
   const T* const x = static_cast<const T*>(logits);
   T* const e = static_cast<T*>(out);
   const Direct<T> map;
-  const BlockSummary<T> s = summarize_block<Gap::skip>(x, n, block_max(x, n, map), map, e);
+  const BlockSummary<T> s = summarize_block<Gap::skip>(x, n, block_max(x, n, map), map, e, e);
   e[n] = static_cast<T>((s.top + s.tail).value());
 }
 

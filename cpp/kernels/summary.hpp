@@ -129,6 +129,16 @@ class Summarizer {
   bool direct() const { return direct_; }
   const Affine<T>& map() const { return affine_; }
 
+  // The row's output, where terms do not go there: its lines are asked for while the exponentials are made, for
+  // the pass that writes them is over before they come. Not of rows that leave L2 before that pass.
+  void later(const Row<T>& output) {
+    constexpr index_t most = index_t{1} << 20;
+    if (classes_ * static_cast<index_t>(sizeof(T)) <= most) later_ = output;
+  }
+  const T* soon_written(index_t begin, const T* e) const {
+    return later_.contiguous() ? later_.open(begin, nullptr) : e + block_size;
+  }
+
   // The maximum of a row of one contiguous block, which may be given to the call.
   SOFTLANE_INLINE T block_maximum(const Row<T>& x) const {
     const T* block = x.fetch(0, static_cast<int>(classes_), scratch_.logits);
@@ -239,9 +249,9 @@ class Summarizer {
         rest[place] = negative_infinity<T>();
       }
       const Affine<T> plain = map.without_sign();
-      small.merge(
-          summarize_block<Gap::skip>(rest, n, block_max(rest, n, plain), plain, scratch_.terms),
-          begin);
+      small.merge(summarize_block<Gap::skip>(rest, n, block_max(rest, n, plain), plain,
+                                             scratch_.terms, scratch_.terms),
+                  begin);
     }
     const double moved =
         static_cast<double>(small.base.exponent) - static_cast<double>(s.base.exponent);
@@ -275,7 +285,7 @@ class Summarizer {
         if (!(z <= limit) || low) return false;
       }
       T* e = terms.open(begin, scratch_.terms);
-      const BlockSummary<T> b = summarize_block<gap>(block, n, top, map, e);
+      const BlockSummary<T> b = summarize_block<gap>(block, n, top, map, e, soon_written(begin, e));
       scratch_.exponents[begin / block_size] = b.base.exponent;
       s.merge(b, begin);
       if (classes_ > block_size && terms.lossless()) terms.put(begin, n, e);
@@ -303,6 +313,7 @@ class Summarizer {
   bool overwrites_, direct_;
   Affine<T> affine_;
   Scratch<T> scratch_;
+  Row<T> later_;
 };
 
 }  // namespace SOFTLANE_ISA
