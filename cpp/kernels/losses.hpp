@@ -215,8 +215,9 @@ inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, vo
           if (shared) {
             T* const h = diagonal.open(k0, scratch.other);
             const bool goes_on = k0 + block_size < row.summarizer().end() && diagonal.contiguous();
-            each_overlapping(e, n, [&](int k, V a, auto part) __attribute__((always_inline)) {
-              const V p = variance.probability(move(a));
+            const Factor<T> factor = variance.probability;
+            each_overlapping(e, n, [=](int k, V a, auto part) __attribute__((always_inline)) {
+              const V p = factor(move(a));
               if (goes_on) expect_ahead(h, k);
               part.store(fnma(p, p, p), h + k);
               part.store(p, e + k);
@@ -229,7 +230,7 @@ inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, vo
             T* h = diagonal.data == e_row.data ? e : diagonal.open(k0, scratch.other);
             expect_next_block(diagonal, k0, call.classes);
             variance.apply([&](auto of) __attribute__((always_inline)) {
-              each_overlapping(e, n, [&](int k, V a, auto part) __attribute__((always_inline)) {
+              each_overlapping(e, n, [=](int k, V a, auto part) __attribute__((always_inline)) {
                 part.store(of(move(a)), h + k);
               });
             });
@@ -237,6 +238,8 @@ inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, vo
           }
           if (!gradient) return;
           scaled.move(block_exponent(call.classes, k0, s, scratch), s.base.exponent);
+          const Factor<T> factor = scaled.factor();
+          const V step1 = scaled.first_step(), step2 = scaled.second_step();
           if (target.dense()) {
             const Row<T> probabilities = cursor.of<T>(call.probabilities);
             const T* t = probabilities ? probabilities.fetch(k0, n, scratch.other) : nullptr;
@@ -256,12 +259,12 @@ inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, vo
                   });
             }
           } else if (scaled.moves()) {
-            each_overlapping(e, n, [&](int k, V a, auto part) __attribute__((always_inline)) {
-              part.store(scaled(scaled.moved(a)), e + k);
+            each_overlapping(e, n, [=](int k, V a, auto part) __attribute__((always_inline)) {
+              part.store(factor(a * step1 * step2), e + k);
             });
           } else {
-            each_overlapping(e, n, [&](int k, V a, auto part) __attribute__((always_inline)) {
-              part.store(scaled(a), e + k);
+            each_overlapping(e, n, [=](int k, V a, auto part) __attribute__((always_inline)) {
+              part.store(factor(a), e + k);
             });
           }
           gradient.put(k0, n, e);

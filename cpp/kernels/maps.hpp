@@ -89,7 +89,8 @@ inline void each_summary(const Call& call, index_t begin, index_t end,
 }
 
 // body(begin, n, e, move) for every block of the row's exponentials; move(e) takes a vector of them to
-// the row's base.
+// the row's base. (Loops have their factors by value, here and elsewhere: those of an object that others know
+// are read anew behind every store.)
 template <Gap gap, class T, class Body>
 inline void each_block(const Summarizer<gap, T>& summarize, const Row<T>& x, const Row<T>& terms,
                        const RowSummary<T>& s, const Scratch<T>& scratch, Steps<T>& steps,
@@ -100,7 +101,9 @@ inline void each_block(const Summarizer<gap, T>& summarize, const Row<T>& x, con
     T* e = summarize.terms_of(x, terms, s, begin, n);
     steps.move(block_exponent(classes, begin, s, scratch), s.base.exponent);
     if (steps.moves()) {
-      body(begin, n, e, [&](Vec<T> v) __attribute__((always_inline)) { return steps.moved(v); });
+      body(begin, n, e,
+           [first = steps.first_step(), second = steps.second_step()](Vec<T> v)
+               __attribute__((always_inline)) { return v * first * second; });
     } else {
       body(begin, n, e, [](Vec<T> v) __attribute__((always_inline)) { return v; });
     }
@@ -144,8 +147,9 @@ void softmax_rows(const Call& call, index_t begin, index_t end, void* memory) no
     const Wide<T> sum = s.sum();
     Normalizer<T> normalize(sum, Wide<T>{1.0});
     each_block(summarize, x, p, s, scratch, normalize, [&](index_t k0, int n, T* e, auto move) {
-      each_overlapping(e, n, [&](int k, Vec<T> a, auto part) __attribute__((always_inline)) {
-        part.store(normalize(move(a)), e + k);
+      const Factor<T> factor = normalize.factor();
+      each_overlapping(e, n, [=](int k, Vec<T> a, auto part) __attribute__((always_inline)) {
+        part.store(factor(move(a)), e + k);
       });
       mend_probabilities(e, k0, n, s, sum, normalize);
       p.put(k0, n, e);
