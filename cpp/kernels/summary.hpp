@@ -119,7 +119,10 @@ class Summarizer {
         overwrites_(terms == Terms::output && call.in_place && call.classes > block_size),
         direct_(!call.negate && call.temperature == 1),
         affine_(call.negate, call.temperature),
-        scratch_(scratch) {}
+        scratch_(scratch) {
+    const double row = static_cast<double>(classes_) * sizeof(T);
+    asks_ = row <= 0x1p20 && static_cast<double>(call.space.rows) * row > 0x1p19;
+  }
 
   index_t classes() const { return classes_; }
   // The part of the row that results are wanted of.
@@ -130,10 +133,10 @@ class Summarizer {
   const Affine<T>& map() const { return affine_; }
 
   // The row's output, where terms do not go there: its lines are asked for while the exponentials are made, for
-  // the pass that writes them is over before they come. Not of rows that leave L2 before that pass.
+  // the pass that writes them is over before they come. Not of rows that leave L2 before that pass, nor of
+  // arrays that stay there.
   void later(const Row<T>& output) {
-    constexpr index_t most = index_t{1} << 20;
-    if (classes_ * static_cast<index_t>(sizeof(T)) <= most) later_ = output;
+    if (asks_) later_ = output;
   }
   const T* soon_written(index_t begin, const T* e) const {
     return later_.contiguous() ? later_.open(begin, nullptr) : e + block_size;
@@ -310,7 +313,7 @@ class Summarizer {
   }
 
   index_t classes_, begin_, end_;
-  bool overwrites_, direct_;
+  bool overwrites_, direct_, asks_;
   Affine<T> affine_;
   Scratch<T> scratch_;
   Row<T> later_;
