@@ -65,10 +65,10 @@ class Copy:
         directory, _, isa = copy.partition("@")
         if not (Path(directory) / "softlane").is_dir():
             sys.exit(f"no copy of softlane in {directory}: pip install --target {directory} .")
-        of = f"{shapes!r}, {operations!r}, {int(threads or 1)}"
+        served = f"{shapes!r}, {operations!r}, {int(threads or 1)}"
         path = os.pathsep.join((str(Path(directory).resolve()), str(ROOT)))
         self._process = subprocess.Popen(
-            [sys.executable, "-c", f"from bench.by_turns import serve; serve({of})"],
+            [sys.executable, "-c", f"from bench.by_turns import serve; serve({served})"],
             cwd=directory,  # `-c` looks there first, and not in this checkout
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -94,6 +94,8 @@ def main(arguments: Sequence[str]) -> None:
     unknown = sorted(set(operations.split(",")).difference(OPERATIONS))
     if unknown:
         sys.exit(f"no operation {', '.join(unknown)}: there are {', '.join(OPERATIONS)}")
+    if not cells(shapes, operations):
+        sys.exit("no cell is left: Hessians of more than 2^26 elements are left out")
     copies = [Copy(where, shapes, operations) for where in arguments[:2]]
     ratios = []
     print(f"{'cell':44}{'before µs':>12}{'after µs':>12}{'time ×':>8}")

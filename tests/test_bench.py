@@ -441,10 +441,14 @@ def test_copies_are_timed_by_turns() -> None:
     assert refused.returncode == 1
     assert "no copy of softlane in nowhere" in refused.stderr
     chosen = run(installed, installed, "3x4", "hvp,cross_entropy")
+    assert chosen.returncode == 0, chosen.stderr
     assert {row.split()[0] for row in chosen.stdout.splitlines()[1:-1]} == {"hvp", "cross_entropy"}
     refused = run(installed, installed, "3x4", "hvp,hpv")
     assert refused.returncode == 1
     assert "no operation hpv: there are " in refused.stderr
+    refused = run(installed, installed, "64x128256", "hessian")
+    assert refused.returncode == 1
+    assert "no cell is left" in refused.stderr
 
 
 def test_calls_with_pauses_between_them_are_timed() -> None:

@@ -14,7 +14,7 @@ namespace SOFTLANE_ISA {
 template <class T>
 struct GroupSlot {
   RowGroup<T> group;
-  Columns<T> x, e, other;  // other: what Also::read is of
+  Columns<T> x, e, other;  // other: the operand that is read, in a panel or where it lies
   GroupSummary<T> summary;
   T *first, *second;  // panels
   const T* packed;    // rows that are to go to the first panel; else null
@@ -65,7 +65,7 @@ struct Stages {
   unsigned (*begin)(GroupSlot<T>*, int used, int n, const Affine<T>&);
   void (*add)(GroupSlot<T>*, int used, int n, const Affine<T>&);
   void (*settle)(GroupSlot<T>*, int used, const Affine<T>&);
-  // Of packed rows; the next batch's are asked for.
+  // Of packed rows. Where the number of classes is known to the compiler the next batch's are asked for.
   void (*read)(const T* rows, int used, int n, T* panel);
   void (*write)(const T* panel, int n, T* rows);
 

@@ -85,8 +85,8 @@ SOFTLANE_INLINE T block_max(const T* x, int n, const Map& map) {
   return reduce_max(lane_maxima(x, n, map));
 }
 
-// What is wanted from memory soon, as long as the block at hand: what follows it, or another row. A block
-// is a page or two, at whose end the hardware's own prefetching stops. 32 rows of 32 000 float32 that
+// What is wanted from memory soon, as long as the block at hand: what follows it, another row, or its result.
+// A block is a page or two, at whose end the hardware's own prefetching stops. 32 rows of 32 000 float32 that
 // are in no cache: softmax 393 -> 277 us, logsumexp 325 -> 213.
 template <class T>
 struct Soon {

@@ -228,7 +228,7 @@ inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, vo
           }
           if (diagonal) {
             T* h = diagonal.data == e_row.data ? e : diagonal.open(k0, scratch.other);
-            expect_next_block(diagonal, k0, call.classes);
+            expect_next_block(diagonal, k0, row.summarizer().end());
             variance.apply([&](auto of) __attribute__((always_inline)) {
               each_overlapping(e, n, [=](int k, V a, auto part) __attribute__((always_inline)) {
                 part.store(of(move(a)), h + k);

@@ -47,7 +47,8 @@ inline bool all_contiguous(const Call& call, const Row<T>& first, const Stream& 
 //
 // Rows of one contiguous block are staggered: the maximum of the row ahead, the exponentials of the
 // row at hand, then finish for the row behind. Each row's chain of scalar steps (maximum, base, sum,
-// reciprocal) so hides behind another row's vectors.
+// reciprocal) so hides behind another row's vectors. `later` is the output of rows of more blocks, where terms
+// do not go to it.
 template <class T, Gap gap, class Finish>
 inline void each_summary(const Call& call, index_t begin, index_t end,
                          Summarizer<gap, T>& summarize, const Stream* to, Finish finish,
@@ -167,9 +168,9 @@ SOFTLANE_INLINE void expect_ahead(const T* block, int k) {
 }
 
 template <class T>
-SOFTLANE_INLINE void expect_next_block(const Row<T>& row, index_t k0, index_t classes) {
+SOFTLANE_INLINE void expect_next_block(const Row<T>& row, index_t k0, index_t end) {
   const index_t next = k0 + block_size;
-  if (next < classes && row.contiguous()) row.expect(next, block_length(classes, next));
+  if (next < end && row.contiguous()) row.expect(next, block_length(end, next));
 }
 
 // x - max may overflow before 1 / temperature brings it back, if max is large: then it is taken of
@@ -199,7 +200,7 @@ void log_softmax_rows(const Call& call, index_t begin, index_t end, void* memory
       const int n = block_length(call.classes, k0);
       const T* a = summarize.logits_of_block(x, k0, n);
       T* y = out.open(k0, scratch.other);
-      expect_next_block(out, k0, call.classes);
+      expect_next_block(out, k0, summarize.end());
       if (summarize.direct()) {
         each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
           part.store((part.load(a + k) - max) + minus, y + k);

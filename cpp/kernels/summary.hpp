@@ -133,8 +133,8 @@ class Summarizer {
   const Affine<T>& map() const { return affine_; }
 
   // The row's output, where terms do not go there: its lines are asked for while the exponentials are made, for
-  // the pass that writes them is over before they come. Not of rows that leave L2 before that pass, nor of
-  // arrays that stay there.
+  // the pass that writes them is over before they come. Not of rows that leave L2 long before that pass (1 MB
+  // still gains: float64 64 x 128 256 0.94, 1 x 1 000 000 1.0 to 1.1), nor of arrays that stay there.
   void later(const Row<T>& output) {
     if (asks_) later_ = output;
   }
