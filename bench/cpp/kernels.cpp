@@ -2,7 +2,7 @@
 // elements that stay in L1, and softmax by each of its traversals:
 //
 //   rows     one by one, staggered where they are one block long (kernels/maps.hpp)
-//   abreast  contiguous rows of 80 (float64: 64) to 1024 classes, several share a row's steps (kernels/abreast.hpp)
+//   abreast  contiguous rows of 80 (float64: 64) to 1024 classes: several share steps (kernels/abreast.hpp)
 //   across   a row in each lane, transposed on the way: up to 256 classes (kernels/across.hpp)
 //   columns  a row in each lane, as they lie: classes on another axis, up to 1024 (the same)
 //
