@@ -2,9 +2,10 @@
 
     python bench/neon_cycles.py
 
-Cross-compiles the kernels' own loops and hands each one's body to llvm-mca, which reckons with data
-in L1 and branches foreseen. It needs aarch64-linux-gnu-g++ and LLVM 17 or later, which has models
-of these cores (LLVM 14 takes the names, and reckons with another core's figures). On Debian 12:
+Cross-compiles the kernels' own loops (quotients without the vectors that overlap at a row's ends)
+and hands each one's body to llvm-mca, which reckons with data in L1 and branches foreseen. It needs
+aarch64-linux-gnu-g++ and LLVM 17 or later, which has models of these cores (LLVM 14 takes the
+names, and reckons with another core's figures). On Debian 12:
 
     apt-get install -y g++-aarch64-linux-gnu llvm-19
 """

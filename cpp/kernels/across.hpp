@@ -90,7 +90,7 @@ void settle_all(GroupSlot<T>* slots, int used, const Affine<T>& affine) {
   for (GroupSlot<T>* s = slots; s < slots + used; ++s) s->summary.settle(s->rows(), map);
 }
 
-// N = 0: any number.
+// N classes; 0 is any number, here and below.
 template <int N, class T>
 void read_packed(const T* rows, int used, int n, T* panel) {
   if constexpr (N == 0) {
