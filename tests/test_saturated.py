@@ -80,6 +80,62 @@ def test_a_tail_that_is_faint_beside_the_maximum_keeps_its_digits(
     _assert_exact("gradient", at_label, np.expm1(-wanted.astype(oracle.LD)), dtype)
 
 
+# Binades of the tail, in shares of the maximum's term: where a sum is taken without that term.
+FAINT = {np.dtype(np.float32): [*range(-23, -17), *range(-12, -4)],
+         np.dtype(np.float64): [*range(-47, -41), *range(-40, -32)]}  # fmt: skip
+
+
+def _tails(rows: int, dtype: np.dtype) -> Any:
+    """Return log(tail / term), from below the faintest binade to above the others."""
+    binade = np.repeat(FAINT[dtype], -(-rows // len(FAINT[dtype])))[:rows]
+    return (binade + np.random.default_rng(rows).uniform(0, 1, rows)) * np.log(2)
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.skipif(not oracle.wide_enough, reason="needs a long double of 64 bits")
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("classes", [60, 300, 700, 1024])
+def test_equal_logits_below_a_maximum_keep_their_digits(
+    dtype: np.dtype, classes: int, axis: int
+) -> None:
+    """The additions of equal terms may all round the same way."""
+    rows = 1400
+    x = np.repeat((_tails(rows, dtype) - np.log(classes - 1))[:, None], classes, axis=1)
+    top = np.random.default_rng(3).integers(0, classes, rows)
+    x[np.arange(rows), top] = 0
+    x = x.astype(dtype)
+    below = x.min(axis=1).astype(oracle.LD)
+    wanted = -np.log1p((classes - 1) * np.exp(below))
+    given = x if axis == 1 else np.asfortranarray(x).T
+    got = np.moveaxis(sl.log_softmax(given, axis=axis), axis, 1)[np.arange(rows), top]
+    _assert_exact("log_softmax", got, wanted, dtype)
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("rows", [1, 140])
+@pytest.mark.parametrize("classes", [3, 10, 64, 100, 1000])
+def test_absent_classes_change_no_bit_of_a_faint_tail(
+    dtype: np.dtype, classes: int, rows: int, axis: int
+) -> None:
+    """Whether the tail is summed again must not depend on how many classes are absent."""
+    rng = np.random.default_rng(classes)
+    for tail in _tails(140, dtype)[:, None] if rows == 1 else [_tails(rows, dtype)]:
+        x = rng.uniform(-3, 0, (rows, classes))
+        x += (tail - np.log(np.exp(x).sum(axis=1)))[:, None]
+        x[np.arange(rows), rng.integers(0, classes, rows)] = 0
+        for more in (1, 62, 90, 1100):
+            absent = np.full((rows, more), -np.inf)
+            alone, padded = (
+                np.ascontiguousarray(a.astype(dtype).T) if axis == 0 else a.astype(dtype)
+                for a in (x, np.concatenate([x, absent], axis=1))
+            )
+            for function in (sl.softmax, sl.log_softmax):
+                got = np.moveaxis(function(padded, axis=axis), axis, 1)[:, :classes]
+                wanted = np.moveaxis(function(alone, axis=axis), axis, 1)
+                assert np.array_equal(got, wanted), (function, more)
+
+
 @pytest.mark.usefixtures("isa")
 def test_loss_of_logits_17_0_at_label_0_is_not_zero(dtype: np.dtype) -> None:
     x = np.array([17, 0], dtype)

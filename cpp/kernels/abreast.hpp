@@ -63,10 +63,11 @@ struct Abreast {
         continue;
       }
       T* const terms = e[r] != nullptr ? e[r] : unkept;
-      exponentials(x[r], n, map, base_of(r), terms, soon[r],
+      LaneSums<T> sums(above_terms<T>);
+      exponentials(x[r], n, map, base_of(r), terms, soon[r], sums,
                    [](int, V, V) __attribute__((always_inline)) {});
       Partial<T> lanes[16 / W];
-      sum_lanes(terms, n, lanes);
+      sums.finish(terms, n, lanes);
       for (int j = 0; j < 16 / W; ++j) {
         lanes[j].hi.store(hi + r * 16 + j * W);
         lanes[j].lo.store(lo + r * 16 + j * W);
@@ -84,7 +85,7 @@ struct Abreast {
     }
     const P own = widened(summary.rounded_top);
     summary.tail = lane_total(lane[0]).less(own);
-    const unsigned faint = static_cast<unsigned>(is_faint<T>(summary.tail, own)) & rows();
+    const unsigned faint = static_cast<unsigned>(is_faint<T>(summary.tail, own, n)) & rows();
     if (faint != 0) sum_without_tops(faint, map, unkept);
     summary.top = exp_wide(summary.highest, map, summary.base);
     summary.classify(rows());
@@ -121,10 +122,12 @@ struct Abreast {
       const int r = first_set(of);
       T* const terms = e[r] != nullptr ? e[r] : unkept;
       if (e[r] == nullptr) {
-        exponentials(x[r], n, map, base_of(r), terms, {x[r], terms},
+        Unsummed none;
+        exponentials(x[r], n, map, base_of(r), terms, {x[r], terms}, none,
                      [](int, V, V) __attribute__((always_inline)) {});
       }
-      const Wide<T> tail = sum_without(terms, n, place_of(terms, n, own.of[r]));
+      const Wide<T> tail =
+          sum_without(terms, n, place_of(terms, n, own.of[r]), Wide<T>::of(hi[r], lo[r]));
       hi[r] = tail.value();
       lo[r] = tail.low();
     }

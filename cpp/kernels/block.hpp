@@ -3,14 +3,15 @@
 //
 // THE CANONICAL ORDER, which every traversal keeps, so that bits depend on the row's values alone:
 //   - blocks of 1024 elements, each with its own base exponent N_b = round(max_b log2 e);
-//   - in a block, element k is in lane l = k mod 16, step i = k / 16, quad g = i / 4;
-//   - a quad is (e0 + e1) + (e2 + e3);
-//   - a lane's 16 quads are added by halving: g with g + 8, + 4, + 2, + 1;
-//   - the 16 lanes likewise: l with l + 8, + 4, + 2, + 1;
+//   - in a block, element k is in lane l = k mod 16, step i = k / 16;
+//   - a lane's first four steps, its quad, are (e0 + e1) + (e2 + e3); the others are added one after the other
+//     to a power of two above every term, which is then taken away; these two sums are added;
+//   - the 16 lanes are added by halving: l with l + 8, + 4, + 2, + 1;
 //   - each of these additions carries what it rounds away (quads.hpp);
 //   - the tail is this sum less the maximum's term as the sum has it. Where that leaves less than a
-//     `faint_share` of the term, its digits are those of what the additions did not carry: the block is
-//     summed once more with that term as 0;
+//     share of the term (`quad_share`, `running_share`), its digits are those of what the additions did not
+//     carry: the block is summed once more with that term as 0, to twice the power of two below the largest of
+//     the others;
 //   - blocks are merged in order, moved to the larger base by a power of two.
 // Absent elements are +0 terms, which change nothing: a -inf appended leaves every bit alone.
 #pragma once
@@ -38,16 +39,6 @@ struct BlockSummary {
 template <class D, class W>
 SOFTLANE_INLINE auto outweighs(const W& top, const W& tail) {
   return greater(D(0.99) * top.value(), tail.value());
-}
-
-// A tail of this share has its digits. What the additions lose of a sum is what those of their low parts
-// round away: mostly below 2^-50 of it, 2^-45 if all six levels lose what they can (float64: 2^-108,
-// 2^-103). Of such a tail that is 2^-30, at worst 2^-25 (2^-64, 2^-59).
-template <class T>
-inline constexpr double faint_share = sizeof(T) == 4 ? 0x1p-20 : 0x1p-44;
-template <class T, class D, class W>
-SOFTLANE_INLINE auto is_faint(const W& tail, const D& own) {
-  return greater(D(faint_share<T>) * own, tail.value());
 }
 
 inline void to_double(Vec<double> v, Vec<double>* d) { d[0] = v; }
@@ -94,14 +85,20 @@ struct Soon {
   const T* written;
 };
 
-// The terms of a block to e[0..n), which may be x itself; also(k, x, t) sees the vectors from element k on.
-template <class T, class Map, class Also>
+struct Unsummed {
+  template <class V>
+  SOFTLANE_INLINE void add(int, V) {}
+};
+
+// The terms of a block to e[0..n), which may be x itself, and to the sums; also(k, x, t) sees the vectors from
+// element k on.
+template <class T, class Map, class Sums, class Also>
 SOFTLANE_INLINE void exponentials(const T* x, int n, const Map& map, const Base<T>& base, T* e,
-                                  Soon<T> soon, Also also) {
+                                  Soon<T> soon, Sums& sums, Also also) {
   using V = Vec<T>;
   constexpr int width = V::lanes, line = 64 / static_cast<int>(sizeof(T));
   const T absent = map.sign(negative_infinity<T>());
-  const auto vectors = [&](int k, auto count, auto part) __attribute__((always_inline)) {
+  const auto vectors = [&](int k, auto count, auto part, auto& to) __attribute__((always_inline)) {
     constexpr int N = decltype(count)::value;
     for (int l = k; l < k + N * width; l += line) {
       __builtin_prefetch(soon.read + l);
@@ -115,20 +112,27 @@ SOFTLANE_INLINE void exponentials(const T* x, int n, const Map& map, const Base<
     exp_from_base<N>(t, map, base);
     for (int i = 0; i < N; ++i) {
       also(k + i * width, x4[i], t[i]);
+      to.add(i, t[i]);
       part(i * width).store(t[i], e + k + i * width);
     }
   };
+  constexpr std::integral_constant<int, 4> four;
+  const auto whole = [](int) { return Whole<V>{}; };
+  Unsummed none;
   int k = 0;
-  for (; k + 4 * width <= n; k += 4 * width) {
-    vectors(k, std::integral_constant<int, 4>{}, [](int) { return Whole<V>{}; });
+  for (const int first_quad = n < quad_size ? n : quad_size; k + 4 * width <= first_quad;
+       k += 4 * width) {
+    vectors(k, four, whole, none);
   }
-  // The vectors that are left, all whole but the last.
+  for (; k + 4 * width <= n; k += 4 * width) vectors(k, four, whole, sums);
+  // The vectors that are left, all whole but the last. (Of no more than a quad the sums are not asked for.)
   const auto rest = [&](auto count) __attribute__((always_inline)) {
     constexpr int last = (decltype(count)::value - 1) * width;
     const int left = n - k;
-    vectors(k, count, [=](int at) __attribute__((always_inline)) {
+    const auto part = [=](int at) __attribute__((always_inline)) {
       return First<V>{at < last ? width : left - last};
-    });
+    };
+    vectors(k, count, part, sums);
   };
   switch ((n - k + width - 1) / width) {
     case 4:
@@ -156,12 +160,13 @@ SOFTLANE_INLINE BlockSummary<T> summarize_block(const T* x, int n, T top, const 
   s.base = Base<T>(map, top);
   const Base<T> base = s.base;
 
+  LaneSums<T> sums(above_terms<T>);
   LaneSum<T> gaps;
   // Not -inf, which would meet its own terms' zeros.
   const double floor = static_cast<double>(base.floor);
   const double top_argument = s.argument > floor ? s.argument : floor;
 
-  exponentials(x, n, map, base, e, {x + block_size, written},
+  exponentials(x, n, map, base, e, {x + block_size, written}, sums,
                [&](int k, V x_k, V t) __attribute__((always_inline)) {
                  if (gap == Gap::skip) return;
                  // The difference and the product are carried exactly (float32) or in two parts.
@@ -184,12 +189,12 @@ SOFTLANE_INLINE BlockSummary<T> summarize_block(const T* x, int n, T top, const 
   s.rounded_top = exp_from_base(V(top), map, base).lane0();
   s.top = exp_wide(top, map, base);
   Partial<T> lanes[16 / V::lanes];
-  sum_lanes(e, n, lanes);
+  sums.finish(e, n, lanes);
   const double own = static_cast<double>(s.rounded_top);
   s.tail = halved(lanes).less(own);
   if (outweighs<double>(s.top, s.tail)) {
     s.argmax = place_of(e, n, s.rounded_top);
-    if (is_faint<T>(s.tail, own)) s.tail = sum_without(e, n, s.argmax);
+    if (is_faint<T>(s.tail, own, n)) s.tail = sum_without(e, n, s.argmax, s.tail);
   }
   if (gap == Gap::sum) s.tail_gap = gaps.total();
   return s;

@@ -91,7 +91,7 @@ struct GroupSummary {
     V own = t[picked ? 0 : N];
     for (int k = 1; picked && k < N; ++k) own = select(at_top[k], t[k], own);
     rounded_top = own;
-    set_tail(lane_total(lane_tree<0, 1, N>(t)),
+    set_tail(lane_total(lane_tree<0, 1, N>(t)), N,
              [&]() __attribute__((always_inline)) { return sum_without_top_few<N>(e); });
   }
   // Every fifth group of eight float32 rows of three classes comes here where logits spread over 20.
@@ -155,55 +155,64 @@ struct GroupSummary {
     const Columns<T> spare{reinterpret_cast<char*>(chunk),
                            V::lanes * static_cast<index_t>(sizeof(T))};
     rounded_top = exp_from_base(highest, map, base);
-    const Wide<T, P> whole = sum_of(n, [&](int k0, int left) __attribute__((always_inline)) {
-      const Columns<T> terms = e ? e.from(k0) : spare;
-      int k = 0;
-      for (; k + 4 <= left; k += 4) exponentials<4>(x, k0 + k, terms, k, map);
-      switch (left - k) {
-        case 3:
-          exponentials<3>(x, k0 + k, terms, k, map);
-          break;
-        case 2:
-          exponentials<2>(x, k0 + k, terms, k, map);
-          break;
-        case 1:
-          exponentials<1>(x, k0 + k, terms, k, map);
-      }
-      return [terms](int j) __attribute__((always_inline)) { return terms.load(j); };
-    });
-    set_tail(whole, [&] { return sum_without_top(x, e, n, map); });
+    const Wide<T, P> whole =
+        sum_of(n, V(above_terms<T>), [&](int k0, int left) __attribute__((always_inline)) {
+          const Columns<T> terms = e ? e.from(k0) : spare;
+          int k = 0;
+          for (; k + 4 <= left; k += 4) exponentials<4>(x, k0 + k, terms, k, map);
+          switch (left - k) {
+            case 3:
+              exponentials<3>(x, k0 + k, terms, k, map);
+              break;
+            case 2:
+              exponentials<2>(x, k0 + k, terms, k, map);
+              break;
+            case 1:
+              exponentials<1>(x, k0 + k, terms, k, map);
+          }
+          return [terms](int j) __attribute__((always_inline)) { return terms.load(j); };
+        });
+    set_tail(whole, n, [&] { return sum_without_top(x, e, n, map); });
   }
 
   // term = terms(k0, left) for 64 classes at a time, and the sum of their term(0..left), in the
-  // canonical order.
+  // canonical order. `above` is larger than each of them.
   template <class Terms>
-  SOFTLANE_INLINE Wide<T, P> sum_of(int n, Terms terms) const {
-    Partial<T> quads[max_quads][16];
-    const int lanes = n < 16 ? n : 16, count = (n + quad_size - 1) / quad_size;
+  SOFTLANE_INLINE Wide<T, P> sum_of(int n, V above, Terms terms) const {
+    Partial<T> sums[16];
+    Running<T> running[16];
+    const int lanes = n < 16 ? n : 16;
     const V none(T(0));
-    for (int g = 0; g < count; ++g) {
-      const int k0 = g * quad_size, left = n - k0 < quad_size ? n - k0 : quad_size;
+    for (int k0 = 0; k0 < n; k0 += quad_size) {
+      const int left = n - k0 < quad_size ? n - k0 : quad_size;
       const auto term = terms(k0, left);
-      // The lanes that have four steps here, then three, two and one.
-      Partial<T>* const q = quads[g];
       int l = 0;
-      for (; l < 16 && l + 48 < left; ++l) {
-        q[l] = Partial<T>::quad(term(l), term(l + 16), term(l + 32), term(l + 48));
+      if (k0 == 0) {
+        // The lanes that have four steps here, then three, two and one.
+        for (; l < 16 && l + 48 < left; ++l) {
+          sums[l] = Partial<T>::quad(term(l), term(l + 16), term(l + 32), term(l + 48));
+        }
+        for (; l < 16 && l + 32 < left; ++l) {
+          sums[l] = Partial<T>::quad(term(l), term(l + 16), term(l + 32), none);
+        }
+        for (; l < 16 && l + 16 < left; ++l) sums[l] = Partial<T>::sum(term(l), term(l + 16));
+        for (; l < 16 && l < left; ++l) sums[l] = {term(l), none};
+        if (n > quad_size) {
+          for (Running<T>& r : running) r = Running<T>(above);
+        }
+      } else {
+        for (; l < 16 && l < left; ++l) {
+          Running<T> r = running[l];
+          for (int k = l; k < left; k += 16) r.add(term(k));
+          running[l] = r;
+        }
       }
-      for (; l < 16 && l + 32 < left; ++l) {
-        q[l] = Partial<T>::quad(term(l), term(l + 16), term(l + 32), none);
-      }
-      for (; l < 16 && l + 16 < left; ++l) q[l] = Partial<T>::sum(term(l), term(l + 16));
-      for (; l < 16 && l < left; ++l) q[l] = {term(l), none};
     }
-    for (int h = max_quads / 2; h >= 1; h /= 2) {
-      for (int g = 0; g < h && g + h < count; ++g) {
-        const int present = n - (g + h) * quad_size;
-        for (int l = 0; l < 16 && l < present; ++l) quads[g][l] = quads[g][l] + quads[g + h][l];
-      }
+    if (n > quad_size) {
+      for (int l = 0; l < 16; ++l) sums[l] = sums[l] + running[l].less(above);
     }
-    decltype(lane_term(quads[0][0])) lane[16];
-    for (int l = 0; l < lanes; ++l) lane[l] = lane_term(quads[0][l]);
+    decltype(lane_term(sums[0])) lane[16];
+    for (int l = 0; l < lanes; ++l) lane[l] = lane_term(sums[l]);
     for (int h = 8; h >= 1; h /= 2) {
       for (int l = 0; l < h && l + h < lanes; ++l) lane[l] = lane[l] + lane[l + h];
     }
@@ -212,22 +221,29 @@ struct GroupSummary {
 
   // From the sum of all terms, and for rows that need it without(), that of all but the maximum's.
   template <class Without>
-  SOFTLANE_INLINE void set_tail(const Wide<T, P>& whole, Without without) {
+  SOFTLANE_INLINE void set_tail(const Wide<T, P>& whole, int n, Without without) {
     const P own = widened(rounded_top);
     tail = whole.less(own);
-    const auto faint = is_faint<T>(tail, own);
+    const auto faint = is_faint<T>(tail, own, n);
     if (any(faint)) tail = Wide<T, P>::choose(faint, without(), tail);
   }
-  // Of terms in `e` or, where that is none, made of x once more.
+  // As sum_without() of one row: of terms in `e` or, where that is none, made of x once more.
   template <class Map>
   __attribute__((noinline)) Wide<T, P> sum_without_top(const Columns<T>& x, const Columns<T>& e,
                                                        int n, const Map& map) const {
-    return sum_of(n, [&](int k0, int) __attribute__((always_inline)) {
+    const auto rest = [&](int k0, int) __attribute__((always_inline)) {
       return [&, k0](int j) __attribute__((always_inline)) {
         const V t = e ? e.load(k0 + j) : exp_from_base(map.sign(x.load(k0 + j)), map, base);
         return select(equal(t, rounded_top), V(T(0)), t);
       };
-    });
+    };
+    V most(T(0));
+    for (int k = quad_size; k < n; ++k) most = larger(rest(k, 1)(0), most);
+    const P beyond = widened(most);
+    const Wide<T, P> summed = sum_of(n, narrowed<T>(power_below(beyond) * P(2.0)), rest);
+    const auto faint = is_faint<T>(tail, widened(rounded_top), quad_size);
+    return Wide<T, P>::choose(greater(beyond, P(0.0)), summed,
+                              Wide<T, P>::choose(faint, summed, tail));
   }
 
   // The maximum's term in rows where it outweighs all others. Elsewhere NaN, which equals no term.

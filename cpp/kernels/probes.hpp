@@ -14,7 +14,8 @@ inline void exp_probe(const void* logits, int n, void* out) noexcept {
   const T* const x = static_cast<const T*>(logits);
   T* const e = static_cast<T*>(out);
   const Direct<T> map;
-  exponentials(x, n, map, Base<T>(map, T(0)), e, {x, e},
+  Unsummed none;
+  exponentials(x, n, map, Base<T>(map, T(0)), e, {x, e}, none,
                [](int, Vec<T>, Vec<T>) __attribute__((always_inline)) {});
 }
 

@@ -300,7 +300,8 @@ class Summarizer {
   template <class Map>
   __attribute__((noinline)) static void once_more(const T* x, int n, const Map& map, T exponent,
                                                   T* e) {
-    exponentials(x, n, map, Base<T>::at(map, exponent), e, {x, e},
+    Unsummed none;
+    exponentials(x, n, map, Base<T>::at(map, exponent), e, {x, e}, none,
                  [](int, Vec<T>, Vec<T>) __attribute__((always_inline)) {});
   }
 
