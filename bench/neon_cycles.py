@@ -40,9 +40,9 @@ namespace neon {
 #define SOFTLANE_WHOLE if (n <= 0 || n % quad_size != 0) __builtin_unreachable()
 
 template <class T>
-[[gnu::flatten]] void maximum(const T* x, int n, Vec<T>* result) {
+[[gnu::flatten]] void maximum(const T* x, int n, Vec<T>* halves) {
   SOFTLANE_WHOLE;
-  *result = lane_maxima(x, n, Direct<T>{});
+  lane_maxima(x, n, Direct<T>{}, halves[0], halves[1]);
 }
 template <class T>
 [[gnu::flatten]] void exponential(const T* x, int n, T* e) {
@@ -50,13 +50,15 @@ template <class T>
   exp_probe<T>(x, n, e);
 }
 template <class T>
-[[gnu::flatten]] void sums(const T* e, int n, Partial<T>* quads) {
+[[gnu::flatten]] void sums(const T* e, int n, LaneSums<T>* lanes) {
   SOFTLANE_WHOLE;
-  constexpr int width = Vec<T>::lanes;
-  for (int k = 0; k < n; k += 4 * width) {
-    const auto at = [&](int i) { return Vec<T>::load(e + k + i * width); };
-    *quads++ = Partial<T>::quad(at(0), at(1), at(2), at(3));
+  LaneSums<T> sums;
+  for (int k = 0; k < n; k += 16) {
+    for (int j = 0; j < sums.registers; ++j) {
+      sums.running[j].add(Vec<T>::load(e + k + j * sums.width));
+    }
   }
+  *lanes = sums;
 }
 template <class T>
 [[gnu::flatten]] void quotients(T* e, int n, Factor<T> by) {
@@ -69,7 +71,7 @@ template <class T>
 #define SOFTLANE_LOOPS(T)                                                 \\
   template void maximum<T>(const T*, int, Vec<T>*);                       \\
   template void exponential<T>(const T*, int, T*);                        \\
-  template void sums<T>(const T*, int, Partial<T>*);                      \\
+  template void sums<T>(const T*, int, LaneSums<T>*);                     \\
   template void quotients<T>(T*, int, Factor<T>);
 SOFTLANE_LOOPS(float)
 SOFTLANE_LOOPS(double)
@@ -88,7 +90,7 @@ ONE_A_VECTOR = {
 MEANING = {
     "maximum": "lane by lane",
     "exponential": "alone",
-    "sums": "with what they round away",
+    "sums": "running, with what they round away",
     "quotients": "by a quotient in two parts",
 }
 LANES = {"float": 4, "double": 2}

@@ -100,6 +100,15 @@ def _nan_beside_the_maximum(x: Array, *_: Any) -> None:
     x[0], x[-1] = 90.0, np.nan
 
 
+def _halves_apart(x: Array, _: int, rng: np.random.Generator, gap: float) -> None:
+    """Lanes 8 to 15 as far below the others as running sums allow, or a little more or less."""
+    limit = 5.5 if gap < 500 else 24.0
+    far = np.arange(x.size) % 16 >= 8
+    x[...] = -np.where(far, limit, 0) - rng.uniform(0, 3, x.size)
+    x[0] = 0
+    x[8:9] = -limit + rng.choice([-(2.0**-10), 0, 2.0**-10])
+
+
 REGULAR: tuple[Kind, ...] = (
     lambda x, top, *_: x.__setitem__(top, np.nan),
     _nan_beside_the_maximum,
@@ -113,6 +122,7 @@ REGULAR: tuple[Kind, ...] = (
     # logsumexp near 0, where the sum's own error shows
     lambda x, _, rng, __: _fill(x, 1e-3 * rng.standard_normal(x.size) - np.log(x.size)),
     lambda x, *_: _fill(x[:-1], -np.inf),
+    _halves_apart,
 )
 # What a group of rows hands back: no regular result, or logits that need a shift.
 UNSUITABLE: tuple[Kind, ...] = (

@@ -3,15 +3,18 @@
 //
 // THE CANONICAL ORDER, which every traversal keeps, so that bits depend on the row's values alone:
 //   - blocks of 1024 elements, each with its own base exponent N_b = round(max_b log2 e);
-//   - in a block, element k is in lane l = k mod 16, step i = k / 16;
-//   - a lane's first four steps, its quad, are (e0 + e1) + (e2 + e3); the others are added one after the other
-//     to a power of two above every term, which is then taken away; these two sums are added;
+//   - in a block, element k is in lane l = k mod 16, step i = k / 16, quad g = i / 4;
+//   - a lane's first quad is (e0 + e1) + (e2 + e3);
+//   - where the block spreads, whose halves (lanes 0 to 7, and 8 to 15) both have a term near the maximum's
+//     (`spread_limit`), a lane's other terms are added one after the other to a power of two above every term
+//     (`above_terms`), which is then taken away, and this sum to the first quad's;
+//   - elsewhere all of a lane's 16 quads are taken like the first, and added by halving: g with g + 8, + 4,
+//     + 2, + 1;
 //   - the 16 lanes are added by halving: l with l + 8, + 4, + 2, + 1;
 //   - each of these additions carries what it rounds away (quads.hpp);
 //   - the tail is this sum less the maximum's term as the sum has it. Where that leaves less than a
-//     share of the term (`quad_share`, `running_share`), its digits are those of what the additions did not
-//     carry: the block is summed once more with that term as 0, to twice the power of two below the largest of
-//     the others;
+//     `faint_share` of the term, its digits are those of what the additions did not carry: the block is
+//     summed once more with that term as 0;
 //   - blocks are merged in order, moved to the larger base by a power of two.
 // Absent elements are +0 terms, which change nothing: a -inf appended leaves every bit alone.
 #pragma once
@@ -41,6 +44,16 @@ SOFTLANE_INLINE auto outweighs(const W& top, const W& tail) {
   return greater(D(0.99) * top.value(), tail.value());
 }
 
+// A tail of this share has its digits. What the additions lose of a sum is what those of their low parts
+// round away: mostly below 2^-50 of it, 2^-45 if all six levels lose what they can (float64: 2^-108,
+// 2^-103). Of such a tail that is 2^-30, at worst 2^-25 (2^-64, 2^-59).
+template <class T>
+inline constexpr double faint_share = sizeof(T) == 4 ? 0x1p-20 : 0x1p-44;
+template <class T, class D, class W>
+SOFTLANE_INLINE auto is_faint(const W& tail, const D& own) {
+  return greater(D(faint_share<T>) * own, tail.value());
+}
+
 inline void to_double(Vec<double> v, Vec<double>* d) { d[0] = v; }
 inline void to_double(Vec<float> v, Vec<double>* d) { widen(v, d); }
 
@@ -49,31 +62,59 @@ constexpr T negative_infinity() {
   return -static_cast<T>(__builtin_inf());
 }
 
-// The maxima of a block's elements, by lanes of a vector. What is left at the end overlaps with what has
-// been seen.
+// The maxima of a block's elements, by lanes of vectors: of the elements in lanes 0 to 7 and in 8 to 15 of the
+// canonical order, or of all 16 in `low` where a vector has as many.
 template <class T, class Map>
-SOFTLANE_INLINE Vec<T> lane_maxima(const T* x, int n, const Map& map) {
+SOFTLANE_INLINE void lane_maxima(const T* x, int n, const Map& map, Vec<T>& low, Vec<T>& high) {
   using V = Vec<T>;
-  constexpr int width = V::lanes;
-  if (n < width) return map.sign(V::load_first(x, n, map.sign(negative_infinity<T>())));
-  const auto at = [&](int k) { return map.sign(V::load(x + k)); };
-  const auto four = [&](int k) __attribute__((always_inline)) {
-    return max(max(at(k), at(k + width)), max(at(k + 2 * width), at(k + 3 * width)));
-  };
-  V best = at(0), other = best;
+  constexpr int width = V::lanes, registers = 16 / width, each = registers < 8 ? 4 : registers / 2;
+  const T absent = map.sign(negative_infinity<T>());
+  low = high = V(negative_infinity<T>());
+  const auto is_low = [](int j) { return registers == 1 ? j < 4 : j % registers < registers / 2; };
   int k = 0;
-  for (; k + 8 * width <= n; k += 8 * width) {
-    best = max(four(k), best);
-    other = max(four(k + 4 * width), other);
+  for (; k + 2 * each * width <= n; k += 2 * each * width) {
+    V a[each], b[each];
+    int i = 0, l = 0;
+    for (int j = 0; j < 2 * each; ++j) {
+      const V v = map.sign(V::load(x + k + j * width));
+      if (is_low(j)) {
+        a[i++] = v;
+      } else {
+        b[l++] = v;
+      }
+    }
+    for (int h = each / 2; h >= 1; h /= 2) {
+      for (int j = 0; j < h; ++j) {
+        a[j] = max(a[j], a[j + h]);
+        b[j] = max(b[j], b[j + h]);
+      }
+    }
+    low = max(a[0], low);
+    high = max(b[0], high);
   }
-  for (; k + width <= n; k += width) best = max(at(k), best);
-  if (k < n) best = max(at(n - width), best);
-  return max(other, best);
+  const auto sixteen = [&](auto part) __attribute__((always_inline)) {
+    for (int j = 0; j < registers; ++j) {
+      V& half = registers == 1 || is_low(j) ? low : high;
+      half = max(map.sign(part(j * width).load(x + k + j * width, absent)), half);
+    }
+  };
+  for (; k + 16 <= n; k += 16) sixteen([](int) { return Whole<V>{}; });
+  if (k < n) sixteen([&](int at) { return First<V>{n - k - at}; });
+  if (registers == 1) low = max(high, low);
 }
 
 template <class T, class Map>
-SOFTLANE_INLINE T block_max(const T* x, int n, const Map& map) {
-  return reduce_max(lane_maxima(x, n, map));
+SOFTLANE_INLINE Peaks<T> block_peaks(const T* x, int n, const Map& map) {
+  Vec<T> low, high;
+  lane_maxima(x, n, map, low, high);
+  T a, b;
+  if constexpr (Vec<T>::lanes == 16) {
+    reduce_max(low, a, b);
+  } else {
+    a = reduce_max(low);
+    b = reduce_max(high);
+  }
+  return a > b ? Peaks<T>{a, b} : Peaks<T>{b, a};
 }
 
 // What is wanted from memory soon, as long as the block at hand: what follows it, another row, or its result.
@@ -146,55 +187,74 @@ SOFTLANE_INLINE void exponentials(const T* x, int n, const Map& map, const Base<
   }
 }
 
+template <class T, class Map>
+__attribute__((noinline)) void exponentials(const T* x, int n, const Map& map, const Base<T>& base,
+                                            T* e, Soon<T> soon) {
+  Unsummed none;
+  exponentials(x, n, map, base, e, soon, none,
+               [](int, Vec<T>, Vec<T>) __attribute__((always_inline)) {});
+}
+
 enum class Gap : bool { skip, sum };  // is tail_gap wanted?
 
 // Exponentials of a block into e[0..n), and their sum. e may be x itself. `written` is what is to be asked for
 // by the way, as Soon has it.
 template <Gap gap, class T, class Map>
-SOFTLANE_INLINE BlockSummary<T> summarize_block(const T* x, int n, T top, const Map& map, T* e,
-                                                const T* written) {
+SOFTLANE_INLINE BlockSummary<T> summarize_block(const T* x, int n, const Peaks<T>& peaks,
+                                                const Map& map, T* e, const T* written) {
   using V = Vec<T>;
   BlockSummary<T> s;
+  const T top = peaks.max;
   s.max = top;
   s.argument = map.wide_argument(top);
   s.base = Base<T>(map, top);
   const Base<T> base = s.base;
 
-  LaneSums<T> sums(above_terms<T>);
   LaneSum<T> gaps;
   // Not -inf, which would meet its own terms' zeros.
   const double floor = static_cast<double>(base.floor);
   const double top_argument = s.argument > floor ? s.argument : floor;
 
-  exponentials(x, n, map, base, e, {x + block_size, written}, sums,
-               [&](int k, V x_k, V t) __attribute__((always_inline)) {
-                 if (gap == Gap::skip) return;
-                 // The difference and the product are carried exactly (float32) or in two parts.
-                 constexpr int wide = Lanes<T>::registers * V::lanes / 16;
-                 const int first = k % 16 / V::lanes * wide;
-                 Vec<double> e64[wide], z64[wide];
-                 to_double(t, e64);
-                 to_double(max(V(base.floor), map.argument(x_k)), z64);
-                 const Vec<double> origin(top_argument);
-                 for (int w = 0; w < wide; ++w) {
-                   const Vec<double> d = origin - z64[w], product = e64[w] * d;
-                   gaps.add(first + w, product);
-                   if (sizeof(T) == sizeof(double)) {
-                     const Vec<double> zz = origin - d, lost = (zz - z64[w]) + (origin - (d + zz));
-                     gaps.add_low(first + w,
-                                  fma(e64[w], d, Vec<double>(0.0) - product) + e64[w] * lost);
-                   }
-                 }
-               });
+  const Soon<T> soon{x + block_size, written};
+  const auto also = [&](int k, V x_k, V t) __attribute__((always_inline)) {
+    if (gap == Gap::skip) return;
+    // The difference and the product are carried exactly (float32) or in two parts.
+    constexpr int wide = Lanes<T>::registers * V::lanes / 16;
+    const int first = k % 16 / V::lanes * wide;
+    Vec<double> e64[wide], z64[wide];
+    to_double(t, e64);
+    to_double(max(V(base.floor), map.argument(x_k)), z64);
+    const Vec<double> origin(top_argument);
+    for (int w = 0; w < wide; ++w) {
+      const Vec<double> d = origin - z64[w], product = e64[w] * d;
+      gaps.add(first + w, product);
+      if (sizeof(T) == sizeof(double)) {
+        const Vec<double> zz = origin - d, lost = (zz - z64[w]) + (origin - (d + zz));
+        gaps.add_low(first + w, fma(e64[w], d, Vec<double>(0.0) - product) + e64[w] * lost);
+      }
+    }
+  };
+  Partial<T> lanes[16 / V::lanes];
+  if (n <= quad_size || spreads<T>(top, peaks.lesser, map)) {
+    LaneSums<T> sums;
+    exponentials(x, n, map, base, e, soon, sums, also);
+    sums.finish(e, n, lanes);
+  } else {
+    if constexpr (gap == Gap::skip) {
+      exponentials(x, n, map, base, e, soon);
+    } else {
+      Unsummed none;
+      exponentials(x, n, map, base, e, soon, none, also);
+    }
+    sum_trees(e, n, lanes);
+  }
   s.rounded_top = exp_from_base(V(top), map, base).lane0();
   s.top = exp_wide(top, map, base);
-  Partial<T> lanes[16 / V::lanes];
-  sums.finish(e, n, lanes);
   const double own = static_cast<double>(s.rounded_top);
   s.tail = halved(lanes).less(own);
   if (outweighs<double>(s.top, s.tail)) {
     s.argmax = place_of(e, n, s.rounded_top);
-    if (is_faint<T>(s.tail, own, n)) s.tail = sum_without(e, n, s.argmax, s.tail);
+    if (is_faint<T>(s.tail, own)) s.tail = sum_without(e, n, s.argmax);
   }
   if (gap == Gap::sum) s.tail_gap = gaps.total();
   return s;

@@ -37,8 +37,9 @@ struct GroupSummary {
   using V = Vec<T>;
   using P = Pack<T>;
 
-  V highest;      // the maximum
-  V rounded_top;  // its term, as the sums have it
+  V highest;                // the maximum
+  V rounded_top;            // its term, as the sums have it
+  typename P::Mask spread;  // as spreads(), of more than 16 classes
   Base<T, V> base;
   Wide<T, P> top, tail, sum;
   P others;   // how many share the maximum, where nothing else counts
@@ -49,12 +50,18 @@ struct GroupSummary {
   // The maxima. False where a row needs a shift or has no regular result.
   template <class Map>
   SOFTLANE_INLINE bool begin(const Columns<T>& x, int n, unsigned rows, const Map& map) {
-    V most(negative_infinity<T>());
-    for (int k = 0; k < n; ++k) {
+    V low(negative_infinity<T>()), high = low;
+    const auto take = [&](int k, V& most) __attribute__((always_inline)) {
       __builtin_prefetch(x.at(k) + V::lanes);  // the next group's, if they lie side by side
       most = max(map.sign(x.load(k)), most);
+    };
+    int k = 0;
+    for (; k + 16 <= n; k += 16) {
+      for (int i = 0; i < 8; ++i) take(k + i, low);
+      for (int i = 8; i < 16; ++i) take(k + i, high);
     }
-    highest = most;
+    for (; k < n; ++k) take(k, k % 16 < 8 ? low : high);
+    set_peaks(low, high, map);
     return start(rows, map);
   }
 
@@ -91,7 +98,7 @@ struct GroupSummary {
     V own = t[picked ? 0 : N];
     for (int k = 1; picked && k < N; ++k) own = select(at_top[k], t[k], own);
     rounded_top = own;
-    set_tail(lane_total(lane_tree<0, 1, N>(t)), N,
+    set_tail(lane_total(lane_tree<0, 1, N>(t)),
              [&]() __attribute__((always_inline)) { return sum_without_top_few<N>(e); });
   }
   // Every fifth group of eight float32 rows of three classes comes here where logits spread over 20.
@@ -116,6 +123,13 @@ struct GroupSummary {
     } else {
       return lane_tree<L, 2 * S, N>(t);
     }
+  }
+
+  // From the maxima of the elements in lanes 0 to 7 of the canonical order, and in 8 to 15.
+  template <class Map>
+  SOFTLANE_INLINE void set_peaks(V low, V high, const Map& map) {
+    highest = max(low, high);
+    spread = spreads<T>(highest, select(greater(low, high), high, low), map);
   }
 
   template <class Map>
@@ -156,7 +170,7 @@ struct GroupSummary {
                            V::lanes * static_cast<index_t>(sizeof(T))};
     rounded_top = exp_from_base(highest, map, base);
     const Wide<T, P> whole =
-        sum_of(n, V(above_terms<T>), [&](int k0, int left) __attribute__((always_inline)) {
+        sum_of(n, spread, [&](int k0, int left) __attribute__((always_inline)) {
           const Columns<T> terms = e ? e.from(k0) : spare;
           int k = 0;
           for (; k + 4 <= left; k += 4) exponentials<4>(x, k0 + k, terms, k, map);
@@ -172,45 +186,24 @@ struct GroupSummary {
           }
           return [terms](int j) __attribute__((always_inline)) { return terms.load(j); };
         });
-    set_tail(whole, n, [&] { return sum_without_top(x, e, n, map); });
+    set_tail(whole, [&] { return sum_without_top(x, e, n, map); });
   }
 
-  // term = terms(k0, left) for 64 classes at a time, and the sum of their term(0..left), in the
-  // canonical order. `above` is larger than each of them.
-  template <class Terms>
-  SOFTLANE_INLINE Wide<T, P> sum_of(int n, V above, Terms terms) const {
-    Partial<T> sums[16];
-    Running<T> running[16];
-    const int lanes = n < 16 ? n : 16;
+  // The quads of 64 classes, of which `left` are there: the lanes that have four steps, then three, two and one.
+  template <class Term>
+  static SOFTLANE_INLINE void take_quads(Term term, int left, Partial<T>* q) {
     const V none(T(0));
-    for (int k0 = 0; k0 < n; k0 += quad_size) {
-      const int left = n - k0 < quad_size ? n - k0 : quad_size;
-      const auto term = terms(k0, left);
-      int l = 0;
-      if (k0 == 0) {
-        // The lanes that have four steps here, then three, two and one.
-        for (; l < 16 && l + 48 < left; ++l) {
-          sums[l] = Partial<T>::quad(term(l), term(l + 16), term(l + 32), term(l + 48));
-        }
-        for (; l < 16 && l + 32 < left; ++l) {
-          sums[l] = Partial<T>::quad(term(l), term(l + 16), term(l + 32), none);
-        }
-        for (; l < 16 && l + 16 < left; ++l) sums[l] = Partial<T>::sum(term(l), term(l + 16));
-        for (; l < 16 && l < left; ++l) sums[l] = {term(l), none};
-        if (n > quad_size) {
-          for (Running<T>& r : running) r = Running<T>(above);
-        }
-      } else {
-        for (; l < 16 && l < left; ++l) {
-          Running<T> r = running[l];
-          for (int k = l; k < left; k += 16) r.add(term(k));
-          running[l] = r;
-        }
-      }
+    int l = 0;
+    for (; l < 16 && l + 48 < left; ++l) {
+      q[l] = Partial<T>::quad(term(l), term(l + 16), term(l + 32), term(l + 48));
     }
-    if (n > quad_size) {
-      for (int l = 0; l < 16; ++l) sums[l] = sums[l] + running[l].less(above);
+    for (; l < 16 && l + 32 < left; ++l) {
+      q[l] = Partial<T>::quad(term(l), term(l + 16), term(l + 32), none);
     }
+    for (; l < 16 && l + 16 < left; ++l) q[l] = Partial<T>::sum(term(l), term(l + 16));
+    for (; l < 16 && l < left; ++l) q[l] = {term(l), none};
+  }
+  static SOFTLANE_INLINE Wide<T, P> total_of(const Partial<T>* sums, int lanes) {
     decltype(lane_term(sums[0])) lane[16];
     for (int l = 0; l < lanes; ++l) lane[l] = lane_term(sums[l]);
     for (int h = 8; h >= 1; h /= 2) {
@@ -219,31 +212,68 @@ struct GroupSummary {
     return lane_total(lane[0]);
   }
 
+  // term = terms(k0, left) for 64 classes at a time, and the sum of their term(0..left), in the
+  // canonical order; rows of `running` by running sums.
+  template <class Terms>
+  SOFTLANE_INLINE Wide<T, P> sum_of(int n, typename P::Mask running, Terms terms) const {
+    Partial<T> quads[max_quads][16];
+    if (n <= quad_size) {
+      take_quads(terms(0, n), n, quads[0]);
+      return total_of(quads[0], n < 16 ? n : 16);
+    }
+    const unsigned some = static_cast<unsigned>(running), all = (1u << V::lanes) - 1;
+    const bool trees = some != all;
+    const V above(above_terms<T>);
+    Running<T> run[16];
+    const int count = (n + quad_size - 1) / quad_size;
+    for (int g = 0; g < count; ++g) {
+      const int k0 = g * quad_size, left = n - k0 < quad_size ? n - k0 : quad_size;
+      const auto term = terms(k0, left);
+      if (g == 0 || trees) take_quads(term, left, quads[g]);
+      for (int l = 0; g > 0 && some != 0 && l < 16 && l < left; ++l) {
+        Running<T> r = g == 1 ? Running<T>(above) : run[l];
+        for (int k = l; k < left; k += 16) r.add(term(k));
+        run[l] = r;
+      }
+    }
+    Partial<T> sums[16];
+    for (int l = 0; l < 16; ++l) {
+      sums[l] = quads[0][l];
+      if (some != 0 && l < n - quad_size) sums[l] = sums[l] + run[l].less(above);
+    }
+    if (!trees) return total_of(sums, 16);
+    for (int h = max_quads / 2; h >= 1; h /= 2) {
+      for (int g = 0; g < h && g + h < count; ++g) {
+        const int present = n - (g + h) * quad_size;
+        for (int l = 0; l < 16 && l < present; ++l) quads[g][l] = quads[g][l] + quads[g + h][l];
+      }
+    }
+    for (int l = 0; l < 16; ++l) {
+      sums[l].hi = select(narrowed<T>(running), sums[l].hi, quads[0][l].hi);
+      sums[l].lo = select(narrowed<T>(running), sums[l].lo, quads[0][l].lo);
+    }
+    return total_of(sums, 16);
+  }
+
   // From the sum of all terms, and for rows that need it without(), that of all but the maximum's.
   template <class Without>
-  SOFTLANE_INLINE void set_tail(const Wide<T, P>& whole, int n, Without without) {
+  SOFTLANE_INLINE void set_tail(const Wide<T, P>& whole, Without without) {
     const P own = widened(rounded_top);
     tail = whole.less(own);
-    const auto faint = is_faint<T>(tail, own, n);
+    const auto faint = is_faint<T>(tail, own);
     if (any(faint)) tail = Wide<T, P>::choose(faint, without(), tail);
   }
-  // As sum_without() of one row: of terms in `e` or, where that is none, made of x once more.
+  // Of terms in `e` or, where that is none, made of x once more.
   template <class Map>
   __attribute__((noinline)) Wide<T, P> sum_without_top(const Columns<T>& x, const Columns<T>& e,
                                                        int n, const Map& map) const {
-    const auto rest = [&](int k0, int) __attribute__((always_inline)) {
+    const auto none = greater(P(0.0), P(0.0));
+    return sum_of(n, none, [&](int k0, int) __attribute__((always_inline)) {
       return [&, k0](int j) __attribute__((always_inline)) {
         const V t = e ? e.load(k0 + j) : exp_from_base(map.sign(x.load(k0 + j)), map, base);
         return select(equal(t, rounded_top), V(T(0)), t);
       };
-    };
-    V most(T(0));
-    for (int k = quad_size; k < n; ++k) most = larger(rest(k, 1)(0), most);
-    const P beyond = widened(most);
-    const Wide<T, P> summed = sum_of(n, narrowed<T>(power_below(beyond) * P(2.0)), rest);
-    const auto faint = is_faint<T>(tail, widened(rounded_top), quad_size);
-    return Wide<T, P>::choose(greater(beyond, P(0.0)), summed,
-                              Wide<T, P>::choose(faint, summed, tail));
+    });
   }
 
   // The maximum's term in rows where it outweighs all others. Elsewhere NaN, which equals no term.

@@ -70,16 +70,16 @@ inline void each_summary(const Call& call, index_t begin, index_t end,
     return;
   }
   RowCursor ahead(call.space, begin), behind(call.space, begin);
-  T top = summarize.block_maximum(cursor.of<T>(call.logits)), next = top;
+  Peaks<T> peaks = summarize.peaks(cursor.of<T>(call.logits)), next = peaks;
   for (; cursor.row() < end; cursor.advance()) {
     ahead.advance();
     if (ahead.row() < end) {
       const Row<T> x = ahead.of<T>(call.logits);
-      next = summarize.block_maximum(x);
+      next = summarize.peaks(x);
       x.expect(call.classes, call.classes);
     }
-    summarize(cursor.of<T>(call.logits), terms(cursor), *s, &top);
-    top = next;
+    summarize(cursor.of<T>(call.logits), terms(cursor), *s, &peaks);
+    peaks = next;
     if (cursor.row() > begin) {
       finish(behind, behind.of<T>(call.logits), terms(behind), *waiting);
       behind.advance();

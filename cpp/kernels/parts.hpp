@@ -58,22 +58,22 @@ __attribute__((noinline)) void summarize_part(const Call& call, Summarizer<gap, 
   const double limit = static_cast<double>(ExpRange<T>::limit);
   s = RowSummary<T>{};
   s.kind = RowKind::unfinished;
-  // body(place of the block, its elements, their number, its maximum)
+  // body(place of the block, its elements, their number, its peaks)
   const auto each = [&](const auto& map, auto body) {
     for (index_t begin = part.begin; begin < part.end; begin += block_size) {
       const int n = block_length(call.classes, begin);
       const T* block = x.fetch(begin, n, scratch.logits);
-      if (!body(begin, block, n, block_max(block, n, map))) return;
+      if (!body(begin, block, n, block_peaks(block, n, map))) return;
     }
   };
   const auto summaries = [&](const auto& map) {
-    each(map, [&](index_t begin, const T* block, int n, T top) {
+    each(map, [&](index_t begin, const T* block, int n, const Peaks<T>& peaks) {
       CutBlock<T>& to = blocks[begin / block_size];
-      to.reached = call.in_place || map.wide_argument(top) * map.beta() <= limit;
+      to.reached = call.in_place || map.wide_argument(peaks.max) * map.beta() <= limit;
       if (!to.reached) return false;
       T* e = terms.open(begin, scratch.terms);
       const BlockSummary<T> b =
-          summarize_block<gap>(block, n, top, map, e, summarize.soon_written(begin, e));
+          summarize_block<gap>(block, n, peaks, map, e, summarize.soon_written(begin, e));
       if (terms.lossless()) terms.put(begin, n, e);
       to.max = b.max;
       to.exponent = b.base.exponent;
@@ -88,8 +88,8 @@ __attribute__((noinline)) void summarize_part(const Call& call, Summarizer<gap, 
 
   summarize.shift_for(T(0));
   if (part.step == Step::maximum) {
-    each(summarize.map(), [&](index_t begin, const T*, int, T top) {
-      blocks[begin / block_size].peak = top;
+    each(summarize.map(), [&](index_t begin, const T*, int, const Peaks<T>& peaks) {
+      blocks[begin / block_size].peak = peaks.max;
       return true;
     });
     return;

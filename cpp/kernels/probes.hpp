@@ -21,7 +21,7 @@ inline void exp_probe(const void* logits, int n, void* out) noexcept {
 
 template <class T>
 inline void max_probe(const void* logits, int n, void* out) noexcept {
-  *static_cast<T*>(out) = block_max(static_cast<const T*>(logits), n, Direct<T>{});
+  *static_cast<T*>(out) = block_peaks(static_cast<const T*>(logits), n, Direct<T>{}).max;
 }
 
 template <class T>
@@ -29,7 +29,7 @@ inline void summary_probe(const void* logits, int n, void* out) noexcept {
   const T* const x = static_cast<const T*>(logits);
   T* const e = static_cast<T*>(out);
   const Direct<T> map;
-  const BlockSummary<T> s = summarize_block<Gap::skip>(x, n, block_max(x, n, map), map, e, e);
+  const BlockSummary<T> s = summarize_block<Gap::skip>(x, n, block_peaks(x, n, map), map, e, e);
   e[n] = static_cast<T>((s.top + s.tail).value());
 }
 

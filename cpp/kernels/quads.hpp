@@ -7,7 +7,8 @@
 namespace softlane {
 namespace SOFTLANE_ISA {
 
-inline constexpr int quad_size = 64;  // elements: 4 steps of 16 lanes
+inline constexpr int quad_size = 64;                      // elements: 4 steps of 16 lanes
+inline constexpr int max_quads = block_size / quad_size;  // 16
 
 // The sum over a vector's own lanes, in lane 0.
 template <int H, class V>
@@ -98,6 +99,63 @@ SOFTLANE_INLINE void sum_partial_quad(const T* q, int left, Partial<T>& s) {
   }
 }
 
+// The sum of every S-th quad of n elements from quad G on, for the lanes of one vector: from S = 1 on it
+// is the canonical order's halving. `last` is that of a quad that is not whole.
+template <int G, int S, class T>
+SOFTLANE_INLINE void sum_quads(const T* e, int n, const Partial<T>& last, Partial<T>& s) {
+  using V = Vec<T>;
+  if constexpr (S == max_quads) {
+    const T* const q = e + G * quad_size;
+    if (n < (G + 1) * quad_size) {
+      s = last;
+    } else {
+      s = Partial<T>::quad(V::load_once(q), V::load_once(q + 16), V::load_once(q + 32),
+                           V::load_once(q + 48));
+    }
+  } else {
+    sum_quads<G, 2 * S>(e, n, last, s);
+    if (n <= (G + S) * quad_size) return;
+    Partial<T> other;
+    sum_quads<G + S, 2 * S>(e, n, last, other);
+    s = s + other;
+  }
+}
+
+// The sums of a block's 16 lanes by trees. A pass of its own, behind the exponentials: exp keeps the multipliers
+// busy and sums the adders, but a quad's chain of both is too long to overlap with its neighbours'. As two
+// loops they take 84 + 28 ns a block, as one 131.
+template <class T>
+__attribute__((noinline)) void sum_trees(const T* e, int n, Partial<T>* lanes) {
+  constexpr int width = Vec<T>::lanes;
+  for (int j = 0; j < 16 / width; ++j) {
+    const T* const first = e + j * width;
+    const int left = n - j * width, whole = left > 0 ? left / quad_size * quad_size : 0;
+    Partial<T> last, s;
+    sum_partial_quad(first + whole, left - whole, last);
+    sum_quads<0, 1>(first, left, last, s);
+    lanes[j] = s;
+  }
+}
+
+// Of a block: its maximum, and the lesser of two halves' maxima, of the elements in lanes 0 to 7 and in 8 to 15.
+template <class T>
+struct Peaks {
+  T max, lesser;
+};
+
+// What running sums lose is what the additions of their low parts round away, up to 2^-42 of the maximum's term
+// each (float64: 2^-100), which adds up where terms are equal: 1023 of together 2^-8 of it lost 0.04 ULP of
+// their sum, of 2^-9 0.4, of 2^-10 1.0. So they are for rows whose halves both have a term of more than 2^-8
+// (2^-35).
+template <class T>
+inline constexpr double spread_limit = sizeof(T) == 4 ? 5.5 : 24;
+template <class T, class S, class Map>
+SOFTLANE_INLINE auto spreads(S max, S lesser, const Map& map) {
+  using D = decltype(map.wide_argument(max));
+  const D gap = (map.wide_argument(max) - map.wide_argument(lesser)) * D(map.beta());
+  return greater(D(spread_limit<T>), gap);
+}
+
 // A power of two above every term of a block: relative to its base they are 2^60 (float64: 2^150) scale sqrt(2)
 // at most.
 template <class T>
@@ -126,12 +184,12 @@ struct Running {
   SOFTLANE_INLINE Partial<T> less(V above) const { return {sum - above, lost}; }
 };
 
-// The sums of a block's 16 lanes, taken as its terms are made: from the second quad on, of four vectors at a
-// time. The first quad's are added at the end.
+// The sums of the lanes of a block that spreads, taken as its terms are made: from the second quad on, of four
+// vectors at a time. The first quad's are added at the end, and are all that any other block may have.
 //
 // Running sums are a chain of additions, which the exponentials hide: exp keeps the multipliers busy, sums the
-// adders. As a pass of their own they took 1.02 to 1.18 times the time (AVX-512; AVX2 0.95 to 1.06), and sums by
-// Partials alone, whose tree cannot be hidden so, 1.04 to 1.25 (1.0 to 1.1).
+// adders. As a pass of their own they took 1.02 to 1.18 times the time (AVX-512; AVX2 0.95 to 1.06), which is as
+// long as trees take.
 template <class T>
 struct LaneSums {
   using V = Vec<T>;
@@ -139,51 +197,33 @@ struct LaneSums {
   // Does a step of four vectors begin at the first lane?
   static constexpr bool in_passing = registers <= 4;
   Running<T> running[registers];
-  T above;  // a power of two above the terms from the second quad on
 
-  SOFTLANE_INLINE explicit LaneSums(T power) : above(power) {
-    for (Running<T>& r : running) r = Running<T>(V(above));
+  SOFTLANE_INLINE LaneSums() {
+    for (Running<T>& r : running) r = Running<T>(V(above_terms<T>));
   }
   // The i-th vector of a step.
   SOFTLANE_INLINE void add(int i, V e) {
     if (in_passing) running[i % registers].add(e);
   }
-  SOFTLANE_INLINE void add_all(const T* e, int n) {
-    for (int k = quad_size; k < n; k += 16) {
+  // Of n terms in all.
+  SOFTLANE_INLINE void finish(const T* e, int n, Partial<T>* lanes) {
+    for (int k = quad_size; !in_passing && k < n; k += 16) {
       for (int j = 0; j < registers; ++j) {
         running[j].add(V::load_first(e + k + j * width, n - k - j * width, 0));
       }
     }
-  }
-  // Of n terms in all.
-  SOFTLANE_INLINE void finish(const T* e, int n, Partial<T>* lanes) {
-    if (!in_passing) add_all(e, n);
     for (int j = 0; j < registers; ++j) {
       const T* const q = e + j * width;
       if (n > quad_size) {
         lanes[j] = Partial<T>::quad(V::load_once(q), V::load_once(q + 16), V::load_once(q + 32),
                                     V::load_once(q + 48)) +
-                   running[j].less(V(above));
+                   running[j].less(V(above_terms<T>));
       } else {
         sum_partial_quad(q, n - j * width, lanes[j]);
       }
     }
   }
 };
-
-// A tail of this share of the maximum's term has its digits, if it was summed by quads alone or by running sums
-// too. What is lost of a sum is what the additions of the low parts round away. By a quad and four halvings that
-// is mostly below 2^-50, at worst 2^-45 of it (float64: 2^-108, 2^-103): of such a tail 2^-30 or 2^-25 (2^-64,
-// 2^-59). By running sums it is up to 2^-42 of the maximum's term for each addition (2^-100), which adds up where
-// other terms are equal: 1023 of together 2^-8 lost 0.04 ULP of their sum, of 2^-9 0.4, of 2^-10 1.0.
-template <class T>
-inline constexpr double quad_share = sizeof(T) == 4 ? 0x1p-20 : 0x1p-44;
-template <class T>
-inline constexpr double running_share = sizeof(T) == 4 ? 0x1p-8 : 0x1p-36;
-template <class T, class D, class W>
-SOFTLANE_INLINE auto is_faint(const W& tail, const D& own, int n) {
-  return greater(D(n > quad_size ? running_share<T> : quad_share<T>) * own, tail.value());
-}
 
 // Where a[0..n) first has the value, or -1.
 template <class T>
@@ -201,26 +241,15 @@ __attribute__((noinline)) int place_of(const T* a, int n, T value) {
   return h != 0 ? k + first_set(h) : -1;
 }
 
-// The sum of a block's terms but the maximum's at top_at, where `tail`, from the sum of all, is faint. A row whose
-// other terms from the second quad on are all 0 counts as one that has none, so that its bits are the same.
+// The sum of a block's terms but one, which stays as it is.
 template <class T>
-__attribute__((noinline)) Wide<T> sum_without(T* e, int n, int top_at, const Wide<T>& tail) {
-  const T own = e[top_at];
-  e[top_at] = 0;
-  Vec<T> most(T(0));
-  each_vector<T>(n - quad_size,
-                 [&](int k, auto part) { most = larger(part.load(e + quad_size + k), most); });
-  const double beyond = static_cast<double>(reduce_max(most));
-  Wide<T> sum = tail;
-  if (beyond > 0 || is_faint<T>(tail, static_cast<double>(own), quad_size)) {
-    Partial<T> lanes[16 / Vec<T>::lanes];
-    LaneSums<T> sums(static_cast<T>(2 * power_below(beyond)));
-    if (LaneSums<T>::in_passing) sums.add_all(e, n);
-    sums.finish(e, n, lanes);
-    sum = halved(lanes);
-  }
-  e[top_at] = own;
-  return sum;
+__attribute__((noinline)) Wide<T> sum_without(T* e, int n, int left_out) {
+  const T own = e[left_out];
+  e[left_out] = 0;
+  Partial<T> lanes[16 / Vec<T>::lanes];
+  sum_trees(e, n, lanes);
+  e[left_out] = own;
+  return halved(lanes);
 }
 
 }  // namespace SOFTLANE_ISA

@@ -142,17 +142,17 @@ class Summarizer {
     return later_.contiguous() ? later_.open(begin, nullptr) : e + block_size;
   }
 
-  // The maximum of a row of one contiguous block, which may be given to the call.
-  SOFTLANE_INLINE T block_maximum(const Row<T>& x) const {
+  // The peaks of a row of one contiguous block, which may be given to the call.
+  SOFTLANE_INLINE Peaks<T> peaks(const Row<T>& x) const {
     const T* block = x.fetch(0, static_cast<int>(classes_), scratch_.logits);
     const int n = static_cast<int>(classes_);
-    return direct_ ? block_max(block, n, Direct<T>{}) : block_max(block, n, affine_);
+    return direct_ ? block_peaks(block, n, Direct<T>{}) : block_peaks(block, n, affine_);
   }
 
   // After the call map() holds the shift that the row took. The summary is made where it stays: a copy right
   // after it reads by vectors what scalar stores have just written, and waits for them.
   void operator()(const Row<T>& x, const Row<T>& terms, RowSummary<T>& s,
-                  const T* known = nullptr) {
+                  const Peaks<T>* known = nullptr) {
     s = RowSummary<T>{};
     affine_.shift = 0;
     if (!overwrites_ || !terms.lossless()) {
@@ -252,7 +252,7 @@ class Summarizer {
         rest[place] = negative_infinity<T>();
       }
       const Affine<T> plain = map.without_sign();
-      small.merge(summarize_block<Gap::skip>(rest, n, block_max(rest, n, plain), plain,
+      small.merge(summarize_block<Gap::skip>(rest, n, block_peaks(rest, n, plain), plain,
                                              scratch_.terms, scratch_.terms),
                   begin);
     }
@@ -265,7 +265,7 @@ class Summarizer {
     T top = negative_infinity<T>();
     for (index_t begin = 0; begin < classes_; begin += block_size) {
       const int n = block_length(classes_, begin);
-      const T m = block_max(x.fetch(begin, n, scratch_.logits), n, affine_);
+      const T m = block_peaks(x.fetch(begin, n, scratch_.logits), n, affine_).max;
       if (!(m <= top)) top = m;
       if (m != m) return m;
     }
@@ -276,19 +276,21 @@ class Summarizer {
   // False, with the block at hand unwritten, where the row turns out to need a shift.
   template <bool checked, class Map>
   SOFTLANE_INLINE bool blocks(const Row<T>& x, const Row<T>& terms, const Map& map,
-                              RowSummary<T>& s, const T* known = nullptr) const {
+                              RowSummary<T>& s, const Peaks<T>* known = nullptr) const {
     const double limit = static_cast<double>(ExpRange<T>::limit);
     for (index_t begin = 0; begin < classes_; begin += block_size) {
       const int n = block_length(classes_, begin);
       const T* block = x.fetch(begin, n, scratch_.logits);
-      const T top = known != nullptr ? *known : block_max(block, n, map);
+      const Peaks<T> peaks = known != nullptr ? *known : block_peaks(block, n, map);
+      const T top = peaks.max;
       const double z = map.wide_argument(top) * map.beta();
       if (checked) {
         const bool low = classes_ <= block_size && z < -limit && top > negative_infinity<T>();
         if (!(z <= limit) || low) return false;
       }
       T* e = terms.open(begin, scratch_.terms);
-      const BlockSummary<T> b = summarize_block<gap>(block, n, top, map, e, soon_written(begin, e));
+      const BlockSummary<T> b =
+          summarize_block<gap>(block, n, peaks, map, e, soon_written(begin, e));
       scratch_.exponents[begin / block_size] = b.base.exponent;
       s.merge(b, begin);
       if (classes_ > block_size && terms.lossless()) terms.put(begin, n, e);
@@ -298,11 +300,8 @@ class Summarizer {
   }
 
   template <class Map>
-  __attribute__((noinline)) static void once_more(const T* x, int n, const Map& map, T exponent,
-                                                  T* e) {
-    Unsummed none;
-    exponentials(x, n, map, Base<T>::at(map, exponent), e, {x, e}, none,
-                 [](int, Vec<T>, Vec<T>) __attribute__((always_inline)) {});
+  static void once_more(const T* x, int n, const Map& map, T exponent, T* e) {
+    exponentials(x, n, map, Base<T>::at(map, exponent), e, {x, e});
   }
 
   bool any_nan(const Row<T>& x) const {

@@ -182,11 +182,14 @@ struct Vec<float> {
     const __m512i twice_one = _mm512_set1_epi32(0x7f000000);
     return _mm512_castsi512_ps(_mm512_sub_epi32(twice_one, _mm512_castps_si512(a.r)));
   }
-  friend float reduce_max(Vec a) {
-    const __m256 m8 = _mm256_max_ps(_mm512_castps512_ps256(a.r), _mm512_extractf32x8_ps(a.r, 1));
-    const __m128 m4 = _mm_max_ps(_mm256_castps256_ps128(m8), _mm256_extractf128_ps(m8, 1));
-    const __m128 m2 = _mm_max_ps(m4, _mm_movehl_ps(m4, m4));
-    return _mm_cvtss_f32(_mm_max_ps(m2, _mm_movehdup_ps(m2)));
+  friend void reduce_max(Vec a, float& low, float& high) {
+    const __m256 l8 = _mm512_castps512_ps256(a.r), h8 = _mm512_extractf32x8_ps(a.r, 1);
+    const __m128 l4 = _mm_max_ps(_mm256_castps256_ps128(l8), _mm256_extractf128_ps(l8, 1));
+    const __m128 h4 = _mm_max_ps(_mm256_castps256_ps128(h8), _mm256_extractf128_ps(h8, 1));
+    const __m128 by_turns = _mm_max_ps(_mm_unpacklo_ps(l4, h4), _mm_unpackhi_ps(l4, h4));
+    const __m128 both = _mm_max_ps(by_turns, _mm_movehl_ps(by_turns, by_turns));
+    low = _mm_cvtss_f32(both);
+    high = _mm_cvtss_f32(_mm_movehdup_ps(both));
   }
   template <int H>
   Vec down() const {

@@ -22,7 +22,8 @@
 //                               negative. R is 8 for float, 4 for double
 //   rough_reciprocal(a)         2^-k (1 - f / 2) of a = 2^k (1 + f) > 0, which is up to 9/8 of 1 / a: the
 //                               difference of bits; large and finite for 0 and subnormal a
-//   reduce_max                  over lanes
+//   reduce_max(a)               over lanes, of vectors of less than 16
+//   reduce_max(a, low, high)    over lanes 0 to 7 and 8 to 15
 //   down<H>, lane0              lane l takes lane l + H for l < H (H a power of two); lane 0
 //   widen, narrow               Vec<float> to and from consecutive Vec<double>
 //   narrow_mask(masks)          a mask of Vec<float> from those of consecutive Vec<double>
