@@ -80,7 +80,8 @@ def test_a_tail_that_is_faint_beside_the_maximum_keeps_its_digits(
     _assert_exact("gradient", at_label, np.expm1(-wanted.astype(oracle.LD)), dtype)
 
 
-# Binades of the tail, in shares of the maximum's term: where a sum is taken without that term.
+# Binades of the tail, in shares of the maximum's term: those around the one below which it is
+# summed without that term, and some above them.
 FAINT = {np.dtype(np.float32): [*range(-23, -17), *range(-12, -4)],
          np.dtype(np.float64): [*range(-47, -41), *range(-40, -32)]}  # fmt: skip
 
@@ -112,13 +113,34 @@ def test_equal_logits_below_a_maximum_keep_their_digits(
 
 
 @pytest.mark.usefixtures("isa")
+@pytest.mark.skipif(not oracle.wide_enough, reason="needs a long double of 64 bits")
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("classes", [100, 700, 1024])
+@pytest.mark.parametrize("limit", [3.9, 4.1, 23.9, 24.1])
+def test_equal_logits_below_two_others_keep_their_digits(
+    dtype: np.dtype, limit: float, classes: int, axis: int
+) -> None:
+    """Running sums, which take rows with a second class no further off than 4 (float64: 24)."""
+    rows = 3000
+    rng = np.random.default_rng(classes)
+    x = np.repeat(-rng.uniform(9, 50 if limit > 9 else 20, (rows, 1)), classes, axis=1)
+    x[:, 0], x[:, 8] = 0, -limit
+    x = x.astype(dtype)
+    equal, second = (x[:, k].astype(oracle.LD) for k in (1, 8))
+    wanted = -np.log1p((classes - 2) * np.exp(equal) + np.exp(second))
+    given = x if axis == 1 else np.asfortranarray(x).T
+    got = np.moveaxis(sl.log_softmax(given, axis=axis), axis, 1)[:, 0]
+    _assert_exact("log_softmax", got, wanted, dtype)
+
+
+@pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("rows", [1, 140])
 @pytest.mark.parametrize("classes", [3, 10, 64, 100, 1000])
 def test_absent_classes_change_no_bit_of_a_faint_tail(
     dtype: np.dtype, classes: int, rows: int, axis: int
 ) -> None:
-    """Whether the tail is summed again must not depend on how many classes are absent."""
+    """In which order terms are summed, and whether twice, must not depend on who is absent."""
     rng = np.random.default_rng(classes)
     for tail in _tails(140, dtype)[:, None] if rows == 1 else [_tails(rows, dtype)]:
         x = rng.uniform(-3, 0, (rows, classes))

@@ -44,7 +44,7 @@ SOFTLANE_INLINE auto outweighs(const W& top, const W& tail) {
   return greater(D(0.99) * top.value(), tail.value());
 }
 
-// A tail of this share has its digits. What the additions lose of a sum is what those of their low parts
+// A tail of this share has its digits. What the additions of trees lose of a sum is what those of their low parts
 // round away: mostly below 2^-50 of it, 2^-45 if all six levels lose what they can (float64: 2^-108,
 // 2^-103). Of such a tail that is 2^-30, at worst 2^-25 (2^-64, 2^-59).
 template <class T>
@@ -94,7 +94,7 @@ SOFTLANE_INLINE void lane_maxima(const T* x, int n, const Map& map, Vec<T>& low,
   }
   const auto sixteen = [&](auto part) __attribute__((always_inline)) {
     for (int j = 0; j < registers; ++j) {
-      V& half = registers == 1 || is_low(j) ? low : high;
+      V& half = is_low(j) ? low : high;
       half = max(map.sign(part(j * width).load(x + k + j * width, absent)), half);
     }
   };
@@ -160,11 +160,9 @@ SOFTLANE_INLINE void exponentials(const T* x, int n, const Map& map, const Base<
   constexpr std::integral_constant<int, 4> four;
   const auto whole = [](int) { return Whole<V>{}; };
   Unsummed none;
+  const int first_quad = std::is_same_v<Sums, Unsummed> ? 0 : n < quad_size ? n : quad_size;
   int k = 0;
-  for (const int first_quad = n < quad_size ? n : quad_size; k + 4 * width <= first_quad;
-       k += 4 * width) {
-    vectors(k, four, whole, none);
-  }
+  for (; k + 4 * width <= first_quad; k += 4 * width) vectors(k, four, whole, none);
   for (; k + 4 * width <= n; k += 4 * width) vectors(k, four, whole, sums);
   // The vectors that are left, all whole but the last. (Of no more than a quad the sums are not asked for.)
   const auto rest = [&](auto count) __attribute__((always_inline)) {
@@ -187,9 +185,10 @@ SOFTLANE_INLINE void exponentials(const T* x, int n, const Map& map, const Base<
   }
 }
 
+// Map and base by value: what others know of is read anew behind every store.
 template <class T, class Map>
-__attribute__((noinline)) void exponentials(const T* x, int n, const Map& map, const Base<T>& base,
-                                            T* e, Soon<T> soon) {
+__attribute__((noinline)) void exponentials(const T* x, int n, Map map, Base<T> base, T* e,
+                                            Soon<T> soon) {
   Unsummed none;
   exponentials(x, n, map, base, e, soon, none,
                [](int, Vec<T>, Vec<T>) __attribute__((always_inline)) {});
