@@ -102,7 +102,7 @@ def _nan_beside_the_maximum(x: Array, *_: Any) -> None:
 
 def _halves_apart(x: Array, _: int, rng: np.random.Generator, gap: float) -> None:
     """Lanes 8 to 15 as far below the others as running sums allow, or a little more or less."""
-    limit = 4.0 if gap < 500 else 24.0
+    limit = 5.0 if gap < 500 else 24.0
     far = np.arange(x.size) % 16 >= 8
     x[...] = -np.where(far, limit, 0) - rng.uniform(0, 3, x.size)
     x[0] = 0

@@ -160,7 +160,7 @@ SOFTLANE_INLINE void exponentials(const T* x, int n, const Map& map, const Base<
   constexpr std::integral_constant<int, 4> four;
   const auto whole = [](int) { return Whole<V>{}; };
   Unsummed none;
-  const int first_quad = std::is_same_v<Sums, Unsummed> ? 0 : n < quad_size ? n : quad_size;
+  const int first_quad = n < quad_size ? n : quad_size;
   int k = 0;
   for (; k + 4 * width <= first_quad; k += 4 * width) vectors(k, four, whole, none);
   for (; k + 4 * width <= n; k += 4 * width) vectors(k, four, whole, sums);
@@ -185,10 +185,11 @@ SOFTLANE_INLINE void exponentials(const T* x, int n, const Map& map, const Base<
   }
 }
 
-// Map and base by value: what others know of is read anew behind every store.
+// (With the base by value, and one loop in place of that of the first quad and the other's, float32 rows of 151
+// classes took 1.2 times the time.)
 template <class T, class Map>
-__attribute__((noinline)) void exponentials(const T* x, int n, Map map, Base<T> base, T* e,
-                                            Soon<T> soon) {
+__attribute__((noinline)) void exponentials(const T* x, int n, const Map& map, const Base<T>& base,
+                                            T* e, Soon<T> soon) {
   Unsummed none;
   exponentials(x, n, map, base, e, soon, none,
                [](int, Vec<T>, Vec<T>) __attribute__((always_inline)) {});
