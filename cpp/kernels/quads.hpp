@@ -146,8 +146,9 @@ struct Peaks {
 // What running sums lose is what the additions of their low parts round away: hardly more than 2^-41 of the
 // maximum's term each (float64: 2^-99), but where terms are equal it adds up. So they are for blocks whose halves
 // both have a term of more than e^-5 (e^-24) of the maximum's: of 1022 equal terms beside two such they lost up to
-// 0.17 ULP of the tail. (With e^-4 0.02, but then every fourth group of 16 columns of 300 has a block that is not
-// one of these, where logits are normal of scale 3, and takes both sums: 1.07 to 1.15 times the time.)
+// 0.17 ULP of the tail. (With e^-4 0.02, but then every third group of 16 columns of 300 classes, in place of every
+// ninth, has a block that is not one of these, where logits are normal of scale 3, and takes both sums: 1.07 to
+// 1.15 times the time.)
 template <class T>
 inline constexpr double spread_limit = sizeof(T) == 4 ? 5 : 24;
 template <class T, class S, class Map>
