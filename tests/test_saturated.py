@@ -12,8 +12,8 @@ from oracle import Rows, ulp_error
 import softlane as sl
 
 
-def _assert_exact(bound: str, got: Any, exact: Any, dtype: np.dtype) -> None:
-    error = ulp_error(got, exact, dtype).max()
+def _assert_exact(bound: str, got: Any, exact: Any, dtype: np.dtype, size: Any = None) -> None:
+    error = ulp_error(got, exact, dtype, size).max()
     assert error <= sl._core.max_ulp(bound, dtype.name), f"{error} ULP"
 
 
@@ -131,6 +131,28 @@ def test_equal_logits_below_two_others_keep_their_digits(
     given = x if axis == 1 else np.asfortranarray(x).T
     got = np.moveaxis(sl.log_softmax(given, axis=axis), axis, 1)[:, 0]
     _assert_exact("log_softmax", got, wanted, dtype)
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.skipif(not oracle.wide_enough, reason="needs a long double of 64 bits")
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("classes", [10, 64, 100, 1024, 3000])
+def test_logsumexp_of_equal_logits_keeps_its_digits_where_it_cancels(
+    dtype: np.dtype, classes: int, axis: int
+) -> None:
+    """Equal terms share one rounding, which their sum keeps: the result is as large as it."""
+    rows = 3000 if classes <= 100 else 900
+    rng = np.random.default_rng(classes)
+    x = np.repeat(rng.uniform(-14, -9, (rows, 1)), classes, axis=1)
+    x[:, 0] = 0
+    tail = (classes - 1) * np.exp(x[:, 1])
+    x -= (np.log1p(tail) * rng.choice([0.5, 0.9, 1, 1.1, 2], rows))[:, None]
+    x = x.astype(dtype)
+    top, equal = (x[:, k].astype(oracle.LD) for k in (0, 1))
+    wanted = top + np.log1p((classes - 1) * np.exp(equal - top))
+    given = x if axis == 1 else np.asfortranarray(x).T
+    got = sl.logsumexp(given, axis=axis)
+    _assert_exact("logsumexp", got, wanted, dtype, np.maximum(np.abs(top), np.abs(wanted)))
 
 
 @pytest.mark.usefixtures("isa")

@@ -6,43 +6,26 @@
 namespace softlane {
 namespace SOFTLANE_ISA {
 
-// As Summarizer::refined_tail; the rows' small terms go through the slot's second panel.
+// As Summarizer::refined_tail.
 template <class T, class Map>
-inline Wide<T, Pack<T>> refined_tail(const GroupSlot<T>& slot, int n, const Stages<T>& stages,
-                                     const Affine<T>& affine, const Map& map) {
+inline Wide<T, Pack<T>> refined_tail(const GroupSlot<T>& slot, int n, const Map& map) {
   using V = Vec<T>;
   using P = Pack<T>;
-  using W = Wide<T, P>;
   const GroupSummary<T>& s = slot.summary;
-  const V share = narrowed<T>(s.tail.value() * P(0x1p-6)), absent(negative_infinity<T>());
-  const Columns<T> rest = in_panel(slot.second);
-  W large{P(0.0)};
-  V yet = s.highest;  // the maximum, until it has been met
+  const V absent(negative_infinity<T>()), zero(T(0)), one(T(1));
+  P hi[16], lo[16];
+  V at_top = zero;
   for (int k = 0; k < n; ++k) {
-    const V a = map.sign(slot.x.load(k)), e = exp_from_base(a, map, s.base);
-    const auto at_top = equal(a, yet);
-    const V others = select(at_top, absent, a);
-    yet = select(at_top, V(quiet_nan<T>()), yet);
-    const V counted = select(greater(e, share), others, absent);
-    rest.store(k, map.sign(select(greater(e, share), absent, others)));
-    const W sum = large + exp_wide(counted, map, s.base);
-    large = W::choose(greater(widened(counted), P(-__builtin_inf())), sum, large);
+    const V a = map.sign(slot.x.load(k));
+    const auto highest = equal(a, s.highest);
+    at_top = at_top + select(highest, one, zero);
+    const Wide<T, P> e = exp_wide(select(highest, absent, a), map, s.base);
+    const int l = k % 16;
+    if (k < 16) hi[l] = lo[l] = P(0.0);
+    add_to_lane<T>(hi[l], lo[l], e.value());
+    lo[l] = lo[l] + e.low();
   }
-  GroupSlot<T> rests;
-  rests.x = rest;
-  rests.group.count = 0;
-  GroupSummary<T>& small = rests.summary;
-  rests.packed = nullptr;
-  stages.begin(&rests, 1, n, affine);
-  // Rows whose small terms count: a group's own maximum would not be so low, nor has a base there.
-  constexpr auto bottom = static_cast<double>(ExpRange<T>::bottom);
-  const auto some = greater(map.wide_argument(small.highest) * P(map.beta()), P(bottom));
-  if ((static_cast<unsigned>(some) & slot.rows()) == 0) return large;
-  stages.sums(&rests, 1, n, affine);
-  const P moved = widened(small.base.exponent) - widened(s.base.exponent), zero(0.0);
-  const auto seen = greater(moved, P(-1023.0));
-  const P factor = select(seen, power_of_two(select(seen, moved, zero)), zero);
-  return W::choose(some, large + (small.tail + small.top) * factor, large);
+  return lanes_total<T>(hi, lo, n < 16 ? n : 16) + s.top * widened(at_top - one);
 }
 
 // The logarithms of a call's rows. Where they cancel the tail is refined, at three times the cost of
@@ -63,7 +46,6 @@ class Logarithms {
     const int last = call.space.ndim - 1;
     step_ = last >= 0 ? call.out[0].row_stride[last] : 0;
     again_.x = in_panel(panel_of<T>(call, memory, 2));
-    again_.second = group_buffer<T>(call, memory);
     again_.packed = nullptr;
     again_.group.count = 0;
   }
@@ -88,8 +70,8 @@ class Logarithms {
     stages_.sums(&again_, 1, n_, map_);
     alignas(64) T value[lanes];
     const bool plain = !call_.negate && call_.temperature == 1;
-    const Wide<T, P> tail = plain ? refined_tail(again_, n_, stages_, map_, Direct<T>{})
-                                  : refined_tail(again_, n_, stages_, map_, map_);
+    const Wide<T, P> tail =
+        plain ? refined_tail(again_, n_, Direct<T>{}) : refined_tail(again_, n_, map_);
     narrowed<T>(value_of(s, tail)).store(value);
     for (int r = 0; r < count; ++r) Row<T>{results_[r], 0, call_.out[0].format}.set(0, value[r]);
     count = 0;

@@ -216,51 +216,37 @@ class Summarizer {
   }
 
   // T once more, for the rows whose result is so much smaller than its parts that the rounding of the
-  // float terms shows: every term that is a 64th of T or more is taken from exp_wide (there are 64 at
-  // most), and the others summed apart. Twice the work, for few rows.
-  // Smaller terms that are all equal have one rounding, though, which adds up: a float32 row of -0.0035 and 1023
-  // times -11.88, whose result is +0.0035, is off by 1.85 ULP, beyond the bound. All terms by exp_wide would mend it.
+  // float terms shows: every term by exp_wide, relative to the row's base, added lane by lane, and those
+  // that share the maximum at the end. (Terms that are equal share one rounding, which their sum keeps: it
+  // is not enough to take the large ones anew.)
   Wide<T> refined_tail(const Row<T>& x, const RowSummary<T>& s) const {
     using V = Vec<T>;
+    constexpr int wide = Lanes<T>::registers * V::lanes / 16;
+    const V top(s.max), absent(negative_infinity<T>());
     Affine<T> map = affine_;
     map.shift = s.shift;
-    const V share(static_cast<T>(s.tail.value() * 0x1p-6));
-    Wide<T> large{0};
-    RowSummary<T> small;
-    bool met = false;  // the maximum
+    Base<T, V> base;
+    base.exponent = V(s.base.exponent);
+    base.floor = V(s.base.floor);
+    LaneSum<T> sum;
+    double at_top = 0;
     for (index_t begin = 0; begin < classes_; begin += block_size) {
       const int n = block_length(classes_, begin);
       const T* a = x.fetch(begin, n, scratch_.logits);
-      T* rest = scratch_.other;
-      each_vector<T>(n, [&](int k, auto part) {
-        const V v = map.sign(part.load(a + k));
-        part.store(v, rest + k);
-        const V e = exp_from_base(v, map, s.base);
-        unsigned hits = static_cast<unsigned>(greater(e, share));
-        for (; hits != 0; hits &= hits - 1) {
-          const int h = k + first_set(hits);
-          if (h >= n) break;
-          if (met || rest[h] != s.max) {
-            large = large + exp_wide(rest[h], map, s.base);
-          } else {
-            met = true;
-          }
-          rest[h] = negative_infinity<T>();
+      each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
+        const V v = map.sign(part.load(a + k, map.sign(negative_infinity<T>())));
+        const auto highest = equal(v, top);
+        for (auto hits = static_cast<unsigned>(highest); hits != 0; hits &= hits - 1) at_top += 1;
+        const Wide<T, Pack<T>> e = exp_wide(select(highest, absent, v), map, base);
+        const int first = k % 16 / V::lanes * wide;
+        const Pack<T> hi = e.value(), lo = e.low();
+        for (int w = 0; w < wide; ++w) {
+          sum.add(first + w, hi.r[w]);
+          sum.add_low(first + w, lo.r[w]);
         }
       });
-      const int place = met ? -1 : place_of(rest, n, s.max);
-      if (place >= 0) {
-        met = true;
-        rest[place] = negative_infinity<T>();
-      }
-      const Affine<T> plain = map.without_sign();
-      small.merge(summarize_block<Gap::skip>(rest, n, block_peaks(rest, n, plain), plain,
-                                             scratch_.terms, scratch_.terms),
-                  begin);
     }
-    const double moved =
-        static_cast<double>(small.base.exponent) - static_cast<double>(s.base.exponent);
-    return large + (small.tail + small.top) * pow2_or_zero(moved);
+    return sum.total() + s.top * (at_top - 1);
   }
 
   T row_max(const Row<T>& x) const {
