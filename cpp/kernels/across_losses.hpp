@@ -94,11 +94,11 @@ class LabelledGroups {
 
   // Times row_scale, not scale, as CrossEntropyRow::loss.
   template <class Slot>
-  SOFTLANE_INLINE P loss(const Slot& slot, const Numbers& v) const {
+  SOFTLANE_INLINE P loss(const Slot& slot, const Numbers& v, const W& log_ratio) const {
     const GroupSummary<T>& s = slot.summary;
     const P zero(0.0), max = widened(s.highest), y = widened(V::load(slot.label_logit));
     const P d = max - y;
-    const W log_ratio = log1p_ratio(s.tail, s.top), value = difference<T>(max, y) + log_ratio;
+    const W value = difference<T>(max, y) + log_ratio;
     if (v.unweighted) {
       const P rounded_sum = value.value(), rough = d + log_ratio.value();
       const P finite = select(equal(rounded_sum - rounded_sum, zero), rounded_sum, rough);
@@ -123,29 +123,33 @@ class LabelledGroups {
     return narrowed<T>((v.curvature * (p * rest)).value());
   }
 
-  // The gradient at the label, as CrossEntropyRow::mend_gradient.
+  // The gradient at the label, as CrossEntropyRow::mend_gradient; `term` is the label's.
   template <class Slot>
-  SOFTLANE_INLINE V label_gradient(const Slot& slot, const Numbers& v) const {
+  SOFTLANE_INLINE V label_gradient(const Slot& slot, const Numbers& v, const W& term) const {
     const GroupSummary<T>& s = slot.summary;
     // 1 where the label has the maximum, for the masks of V and of P differ.
     const V one(T(1)), none(T(0));
     const V logit = V::load(slot.label_logit);
     const P at_top = widened(select(equal(logit, s.highest), one, none));
     const auto top = equal(at_top, P(1.0));
-    const W term = exp_wide_of(logit, s);
     const W rest = quotient(W::choose(top, s.tail, term), s.sum);
     if (v.unscaled) return gradient_of(top, rest, W{P(-1.0)});
     return gradient_of(top, v.curvature * rest, v.curvature * P(-1.0));
+  }
+  template <class Slot>
+  SOFTLANE_INLINE W label_term(const Slot& slot) const {
+    return exp_wide(V::load(slot.label_logit), Direct<T>{}, slot.summary.base);
   }
   static V gradient_of(typename P::Mask top, W share, W less) {
     return narrowed<T>(select(top, (share * P(-1.0)).value(), (share + less).value()));
   }
 
+  bool wants_loss(const Stream* to) const { return to != nullptr || call_.row_loss != nullptr; }
   template <class Slot>
-  void write_loss(const Slot& slot, const Numbers& v, const Stream* to) const {
-    if (to == nullptr && call_.row_loss == nullptr) return;
+  SOFTLANE_INLINE void write_loss(const Slot& slot, const Numbers& v, const W& log_ratio,
+                                  const Stream* to) const {
     const unsigned bad = slot.summary.bad & ~v.left_out;
-    const P l = loss(slot, v);
+    const P l = loss(slot, v, log_ratio);
     if (call_.row_loss != nullptr) {
       alignas(64) double a[lanes];
       l.store(a);
@@ -166,9 +170,6 @@ class LabelledGroups {
   }
 
  private:
-  SOFTLANE_INLINE W exp_wide_of(V logit, const GroupSummary<T>& s) const {
-    return exp_wide(logit, Direct<T>{}, s.base);
-  }
   const Call& call_;
 };
 
@@ -181,17 +182,22 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
   const Stream* const terms = to.gradient != nullptr ? to.gradient : to.diagonal;
   const bool both = to.gradient != nullptr && to.diagonal != nullptr;
   const Carrier<T> diagonal = both ? Carrier<T>(call, *to.diagonal) : Carrier<T>();
-  const auto finish = [&](const GroupSlot<T>& slot) {
+  using W = Wide<T, P>;
+  const auto losses = [&](const GroupSlot<T>* slots, int used) {
+    W log_ratio[most_batch];
+    log_ratios(slots, used, log_ratio);
+    for (int i = 0; i < used; ++i) {
+      labelled.write_loss(slots[i], labelled.numbers(slots[i]), log_ratio[i], to.loss);
+    }
+  };
+  const auto derivatives = [&](const GroupSlot<T>& slot, V at_top, V at_label) {
     const GroupSummary<T>& s = slot.summary;
     const auto numbers = labelled.numbers(slot);
-    labelled.write_loss(slot, numbers, to.loss);
-    if (terms == nullptr) return;
     const Columns<T> e = slot.e;
     if (both && numbers.unscaled) {  // as in fused_cross_entropy; no row is left out
       const Columns<T> h = diagonal.open(slot.group, slot.second);
       const Normalizer<T, P> probability(s.sum);
-      const V at_top = labelled.top_curvature(slot, numbers), key = s.lone_top();
-      const V label = V::load(slot.label_of), at_label = labelled.label_gradient(slot, numbers);
+      const V key = s.lone_top(), label = V::load(slot.label_of);
       const int n = static_cast<int>(call.classes);
       for (int k = 0; k < n; ++k) {
         const V a = e.load(k), p = probability(a);
@@ -205,7 +211,7 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
     if (to.diagonal != nullptr) {
       const Columns<T> h = both ? diagonal.open(slot.group, slot.second) : e;
       const Variance<T, P> variance(s.sum, numbers.curvature);
-      const V at_top = labelled.top_curvature(slot, numbers), key = s.lone_top();
+      const V key = s.lone_top();
       variance.apply([&](auto of) __attribute__((always_inline)) {
         for (index_t k = 0; k < call.classes; ++k) {
           const V a = e.load(k);
@@ -217,7 +223,7 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
     if (to.gradient != nullptr) {
       const Normalizer<T, P> scaled =
           numbers.unscaled ? Normalizer<T, P>(s.sum) : Normalizer<T, P>(s.sum, numbers.curvature);
-      const V label = V::load(slot.label_of), at_label = labelled.label_gradient(slot, numbers);
+      const V label = V::load(slot.label_of);
       const int n = static_cast<int>(call.classes);
       const auto write = [&](auto move) __attribute__((always_inline)) {
         for (int k = 0; k < n; ++k) {
@@ -232,6 +238,24 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
       }
       labelled.blank(slot, numbers, e);
     }
+  };
+  const auto finish = [&](const GroupSlot<T>* slots, int used) {
+    if (labelled.wants_loss(to.loss)) losses(slots, used);
+    if (terms == nullptr) return;
+    V at_top[most_batch], at_label[most_batch];
+    if (to.diagonal != nullptr) {
+      for (int i = 0; i < used; ++i) {
+        at_top[i] = labelled.top_curvature(slots[i], labelled.numbers(slots[i]));
+      }
+    }
+    if (to.gradient != nullptr) {
+      W term[most_batch];
+      for (int i = 0; i < used; ++i) term[i] = labelled.label_term(slots[i]);
+      for (int i = 0; i < used; ++i) {
+        at_label[i] = labelled.label_gradient(slots[i], labelled.numbers(slots[i]), term[i]);
+      }
+    }
+    for (int i = 0; i < used; ++i) derivatives(slots[i], at_top[i], at_label[i]);
   };
   each_group<T>(
       call, begin, end, memory, terms != nullptr ? Keep::output : Keep::nothing, terms, diagonal,

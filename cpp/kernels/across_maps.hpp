@@ -92,10 +92,9 @@ inline void across_log_softmax(const Call& call, index_t begin, index_t end,
   const Affine<T> map(call.negate, call.temperature);
   const bool plain = !call.negate && call.temperature == 1;
   const int n = static_cast<int>(call.classes);
-  const auto finish = [&](const GroupSlot<T>& slot) {
+  const auto write = [&](const GroupSlot<T>& slot, V minus) {
     const GroupSummary<T>& s = slot.summary;
     const V highest = s.highest;
-    const V minus = narrowed<T>(-log1p_ratio(s.tail, s.top).value());
     const Columns<T> y = out.open(slot.group, slot.second);
     if (plain) {
       const Columns<T> x = slot.x;
@@ -113,6 +112,11 @@ inline void across_log_softmax(const Call& call, index_t begin, index_t end,
       }
     }
     blank_rows(y, call.classes, s.bad, quiet_nan<T>());
+  };
+  const auto finish = [&](const GroupSlot<T>* slots, int used) {
+    Wide<T, Pack<T>> log_ratio[most_batch];
+    log_ratios(slots, used, log_ratio);
+    for (int i = 0; i < used; ++i) write(slots[i], narrowed<T>(-log_ratio[i].value()));
   };
   each_group<T>(
       call, begin, end, memory, Keep::nothing, nullptr, out, Also::written, [](GroupSlot<T>&) {},

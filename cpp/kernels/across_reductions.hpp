@@ -54,7 +54,9 @@ class Logarithms {
   // wait for it.
   void write(const GroupSlot<T>* slots, int used) {
     unsigned again[most_batch];
-    for (int i = 0; i < used; ++i) again[i] = write(slots[i]);
+    Wide<T, P> log_ratio[most_batch];
+    log_ratios(slots, used, log_ratio);
+    for (int i = 0; i < used; ++i) again[i] = write(slots[i], log_ratio[i]);
     for (int i = 0; i < used; ++i) gather(slots[i], again[i]);
   }
 
@@ -72,23 +74,22 @@ class Logarithms {
     const bool plain = !call_.negate && call_.temperature == 1;
     const Wide<T, P> tail =
         plain ? refined_tail(again_, n_, Direct<T>{}) : refined_tail(again_, n_, map_);
-    narrowed<T>(value_of(s, tail)).store(value);
+    narrowed<T>(value_of(s, log1p_ratio(tail, s.top))).store(value);
     for (int r = 0; r < count; ++r) Row<T>{results_[r], 0, call_.out[0].format}.set(0, value[r]);
     count = 0;
   }
 
  private:
-  SOFTLANE_INLINE P value_of(const GroupSummary<T>& s, const Wide<T, P>& tail) const {
+  SOFTLANE_INLINE P value_of(const GroupSummary<T>& s, const Wide<T, P>& l) const {
     const P temperature(call_.temperature);
-    const Wide<T, P> l = log1p_ratio(tail, s.top);
     const P v = fma1(temperature, l.value(), fma1(temperature, l.low(), widened(s.highest)));
     return call_.negate ? -v : v;
   }
 
   // The rows to do again.
-  unsigned write(const GroupSlot<T>& slot) const {
+  unsigned write(const GroupSlot<T>& slot, const Wide<T, P>& log_ratio) const {
     const GroupSummary<T>& s = slot.summary;
-    const P value = value_of(s, s.tail);
+    const P value = value_of(s, log_ratio);
     write_row_values(call_, slot.group, call_.out[0],
                      blanked(narrowed<T>(value), s.bad, quiet_nan<T>()));
     if (call_.out[1].data != nullptr) {  // the sum's sign
@@ -177,13 +178,18 @@ void entropy(const Call& call, index_t begin, index_t end, void* memory) noexcep
   const bool plain = !call.negate && call.temperature == 1;
   const Wide<T> unit = entropy_unit<T>(call);
   const int n = static_cast<int>(call.classes);
-  const auto finish = [&](const GroupSlot<T>& slot) {
-    const GroupSummary<T>& s = slot.summary;
-    const Wide<T, P> gaps = plain ? tail_gap(slot, n, Direct<T>{}) : tail_gap(slot, n, map);
-    const W sum = log1p_ratio(s.tail, s.top) + quotient(gaps, s.sum) * P(map.beta());
-    const P value = quotient(sum, W::of(P(unit.value()), P(unit.low()))).value();
-    write_row_values(call, slot.group, call.out[0],
-                     blanked(narrowed<T>(value), s.bad, quiet_nan<T>()));
+  const auto finish = [&](const GroupSlot<T>* slots, int used) {
+    W log_ratio[most_batch];
+    log_ratios(slots, used, log_ratio);
+    for (int i = 0; i < used; ++i) {
+      const GroupSlot<T>& slot = slots[i];
+      const GroupSummary<T>& s = slot.summary;
+      const W gaps = plain ? tail_gap(slot, n, Direct<T>{}) : tail_gap(slot, n, map);
+      const W sum = log_ratio[i] + quotient(gaps, s.sum) * P(map.beta());
+      const P value = quotient(sum, W::of(P(unit.value()), P(unit.low()))).value();
+      write_row_values(call, slot.group, call.out[0],
+                       blanked(narrowed<T>(value), s.bad, quiet_nan<T>()));
+    }
   };
   each_group<T>(
       call, begin, end, memory, Keep::apart, nullptr, {}, Also::read, [](GroupSlot<T>&) {}, finish,

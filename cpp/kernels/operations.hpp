@@ -105,7 +105,9 @@ inline bool abreast_cross_entropy(const Call& call, index_t begin, index_t end, 
   const auto finish = [&](const Abreast<T>& rows) {
     const GroupSummary<T>& s = rows.summary;
     const auto numbers = labelled.numbers(rows);
-    labelled.write_loss(rows, numbers, to.loss);
+    if (labelled.wants_loss(to.loss)) {
+      labelled.write_loss(rows, numbers, log1p_ratio(s.tail, s.top), to.loss);
+    }
     if (terms == nullptr) return;
     const unsigned left_out = numbers.left_out & rows.rows();
     const auto blank = [&](T* y, int r) {
@@ -117,7 +119,7 @@ inline bool abreast_cross_entropy(const Call& call, index_t begin, index_t end, 
     if (both && numbers.unscaled) {  // as in fused_cross_entropy; no row is left out
       const NormalizerByRow<T> factors(Normalizer<T, P>{s.sum});
       const ByRow<T> at_top(labelled.top_curvature(rows, numbers));
-      const ByRow<T> at_label(labelled.label_gradient(rows, numbers));
+      const ByRow<T> at_label(labelled.label_gradient(rows, numbers, labelled.label_term(rows)));
       const auto confident = static_cast<unsigned>(s.confident);
       RowCursor cursor(rows.group.first);
       for (int r = 0; r < rows.group.count; ++r, cursor.advance()) {
@@ -157,7 +159,7 @@ inline bool abreast_cross_entropy(const Call& call, index_t begin, index_t end, 
     if (to.gradient != nullptr) {
       const Normalizer<T, P> scaled(s.sum, numbers.curvature);
       const NormalizerByRow<T> factors(scaled);
-      const ByRow<T> at_label(labelled.label_gradient(rows, numbers));
+      const ByRow<T> at_label(labelled.label_gradient(rows, numbers, labelled.label_term(rows)));
       for (int r = 0; r < rows.group.count; ++r) {
         T* const e = rows.e[r];
         const Factor<T> f = factors[r];
