@@ -130,14 +130,21 @@ void LossTask::settle_labels() {
         const auto is_outside = [&](std::int64_t label) {
           return static_cast<std::uint64_t>(label) >= classes && !(ignoring && label == ignored);
         };
-        bool any = false;
-        for (index_t i = 0; i < n; ++i) any |= is_outside(to[i]);
-        if (any) {
+        // Of l and last - l one has its highest bit set where l is outside: no comparison of 64 bits, which
+        // vectors of the least x86-64 do not have.
+        std::uint64_t bits = 0;
+        for (index_t i = 0; i < n; ++i) {
+          const auto label = static_cast<std::uint64_t>(to[i]);
+          bits |= label | (classes - 1 - label);
+        }
+        if (bits >> 63 != 0) {
           index_t i = 0;
-          while (!is_outside(to[i])) ++i;
-          outside = static_cast<std::uint64_t>(to[i]);
-          row += i;
-          return false;
+          while (i < n && !is_outside(to[i])) ++i;
+          if (i < n) {
+            outside = static_cast<std::uint64_t>(to[i]);
+            row += i;
+            return false;
+          }
         }
         if (ignoring) {
           for (index_t i = 0; i < n; ++i) {
