@@ -279,7 +279,6 @@ inline void across_hvp(const Call& call, index_t begin, index_t end, void* memor
     const GroupSummary<T>& s = slot.summary;
     const Columns<T> v = slot.other, e = slot.e;
     const auto numbers = labelled.numbers(slot);
-    const Normalizer<T, P> scaled(s.sum, numbers.curvature * P(pow2(S::boost)));
     const V key = s.lone_top(), own_term = s.rounded_top;
     V origin = v.load(0);
     for (int k = n - 1; k >= 0; --k) {
@@ -293,15 +292,20 @@ inline void across_hvp(const Call& call, index_t begin, index_t end, void* memor
     const auto w = [&](int k)
                        __attribute__((always_inline)) { return widened(v.load(k) - origin); };
     P hi[16], lo[16];
-    for (int l = 0; l < lanes; ++l) {  // of +0 and a product nothing is lost
-      hi[l] = zero + term(l) * w(l);
-      lo[l] = zero;
-    }
+    // Of +0 and a product nothing is lost.
+    for (int l = 0; l < lanes; ++l) hi[l] = zero + term(l) * w(l);
+    for (int l = 0; l < lanes && n > 16; ++l) lo[l] = zero;
     for (int k = 16; k < n; ++k) add_product_to_lane<T>(hi[k % 16], lo[k % 16], term(k), w(k));
     const W inverse = quotient(W{P(1 / S::unit)}, s.sum);
-    const W mean = lanes_total<T>(hi, lo, lanes) * inverse;
+    const W mean = (n > 16 ? lanes_total<T>(hi, lo, 16) : lanes_total<T>(hi, n)) * inverse;
     const V rounded_mean = narrowed<T>(mean.value());
-    const V own = narrowed<T>(-(numbers.curvature * (s.top * inverse * unit) * mean).value());
+    const W p_top = s.top * inverse * unit,
+            of_top = (numbers.unscaled ? p_top : numbers.curvature * p_top) * mean;
+    const V own = narrowed<T>(-of_top.value());
+    const double boost = pow2(S::boost);
+    const auto scaled =
+        numbers.unscaled ? Normalizer<T, P>::of(inverse * P(boost * static_cast<double>(S::unit)))
+                         : Normalizer<T, P>(s.sum, numbers.curvature * P(boost));
     for (int k = 0; k < n; ++k) {
       const V a = e.load(k), p = scaled(scaled.moves() ? scaled.moved(a) : a);
       const V off = (v.load(k) - origin) - rounded_mean;

@@ -115,12 +115,17 @@ class Normalizer : public Steps<T, D> {
   // The same with a factor of 1.
   SOFTLANE_INLINE explicit Normalizer(const Wide<T, D>& sum)
       : q_(Factor<T>::within(quotient(Wide<T, D>{D(1.0)}, sum))) {}
+  // The same with the quotient known, and within T's range.
+  static SOFTLANE_INLINE Normalizer of(const Wide<T, D>& quotient) {
+    return Normalizer(Factor<T>::within(quotient));
+  }
   const Factor<T>& factor() const { return q_; }
   Vec<T> operator()(Vec<T> e) const { return q_(e); }
   // e factor / S - t
   Vec<T> minus(Vec<T> e, Vec<T> t) const { return fma(e, q_.hi, fma(e, q_.lo, Vec<T>(T(0)) - t)); }
 
  private:
+  SOFTLANE_INLINE explicit Normalizer(const Factor<T>& q) : q_(q) {}
   Factor<T> q_;
 };
 

@@ -280,13 +280,7 @@ SOFTLANE_INLINE Wide<T, D> finite_or_plain(const Wide<T, D>& sum, D plain) {
 }
 // The sum of the first `lanes` of 16: those beyond hold nothing.
 template <class T, class D>
-SOFTLANE_INLINE Wide<T, D> lanes_total(const D* hi, const D* lo, int lanes) {
-  Wide<T, D> lane[16];
-  D plain[16];
-  for (int l = 0; l < lanes; ++l) {
-    lane[l] = Wide<T, D>{hi[l]} + Wide<T, D>{lo[l]};
-    plain[l] = hi[l];
-  }
+SOFTLANE_INLINE Wide<T, D> lanes_total(Wide<T, D>* lane, D* plain, int lanes) {
   for (int h = 8; h >= 1; h /= 2) {
     for (int l = 0; l < h && l + h < lanes; ++l) {
       lane[l] = lane[l] + lane[l + h];
@@ -294,6 +288,19 @@ SOFTLANE_INLINE Wide<T, D> lanes_total(const D* hi, const D* lo, int lanes) {
     }
   }
   return finite_or_plain<T>(lane[0], plain[0]);
+}
+template <class T, class D>
+SOFTLANE_INLINE Wide<T, D> lanes_total(D* hi, const D* lo, int lanes) {
+  Wide<T, D> lane[16];
+  for (int l = 0; l < lanes; ++l) lane[l] = Wide<T, D>{hi[l]} + Wide<T, D>{lo[l]};
+  return lanes_total<T>(lane, hi, lanes);
+}
+// The same of lanes that have one term each, a zero of which is +0.
+template <class T, class D>
+SOFTLANE_INLINE Wide<T, D> lanes_total(D* hi, int lanes) {
+  Wide<T, D> lane[16];
+  for (int l = 0; l < lanes; ++l) lane[l] = Wide<T, D>{hi[l]};
+  return lanes_total<T>(lane, hi, lanes);
 }
 
 // Such a sum over one row.
