@@ -30,7 +30,7 @@ inline Wide<T, Pack<T>> refined_tail(const GroupSlot<T>& slot, int n, const Map&
 
 // The logarithms of a call's rows. Where they cancel the tail is refined, at three times the cost of
 // a summary. Of rows of three normal logits every fifth does, one in nearly every group: they are
-// gathered, and refined when they fill a group of their own.
+// gathered, and refined when they fill a batch of their own.
 template <class T>
 class Logarithms {
  public:
@@ -45,9 +45,12 @@ class Logarithms {
         n_(static_cast<int>(call.classes)) {
     const int last = call.space.ndim - 1;
     step_ = last >= 0 ? call.out[0].row_stride[last] : 0;
-    again_.x = in_panel(panel_of<T>(call, memory, 2));
-    again_.packed = nullptr;
-    again_.group.count = 0;
+    batch_ = group_batch(call);
+    for (int i = 0; i < batch_; ++i) {  // the slots' second panels, which nobody else uses
+      again_[i].x = in_panel(panel_of<T>(call, memory, 2 * i + 2));
+      again_[i].packed = nullptr;
+      again_[i].group.count = lanes;
+    }
   }
 
   // Every group's logarithms, and only then the rows to do again: to branch on each group's would be to
@@ -62,24 +65,39 @@ class Logarithms {
 
   // The rows gathered so far.
   void refine() {
-    int& count = again_.group.count;
-    if (count == 0) return;
-    for (int k = 0; k < n_; ++k) {
-      for (int r = count; r < lanes; ++r) again_.x.at(k)[r] = T(0);
+    if (count_ == 0) return;
+    const int used = (count_ + lanes - 1) / lanes;
+    for (int row = count_; row < used * lanes; ++row) {
+      for (int k = 0; k < n_; ++k) again_[row / lanes].x.at(k)[row % lanes] = T(0);
     }
-    GroupSummary<T>& s = again_.summary;
-    stages_.begin(&again_, 1, n_, map_);
-    stages_.sums(&again_, 1, n_, map_);
-    alignas(64) T value[lanes];
-    const bool plain = !call_.negate && call_.temperature == 1;
-    const Wide<T, P> tail =
-        plain ? refined_tail(again_, n_, Direct<T>{}) : refined_tail(again_, n_, map_);
-    narrowed<T>(value_of(s, log1p_ratio(tail, s.top))).store(value);
-    for (int r = 0; r < count; ++r) Row<T>{results_[r], 0, call_.out[0].format}.set(0, value[r]);
-    count = 0;
+    stages_.begin(again_, used, n_, map_);
+    if (!call_.negate && call_.temperature == 1) {
+      refine(used, Direct<T>{});
+    } else {
+      refine(used, map_);
+    }
+    count_ = 0;
   }
 
  private:
+  template <class Map>
+  void refine(int used, const Map& map) {
+    Wide<T, P> log_ratio[most_batch];
+    for (int i = 0; i < used; ++i) {
+      GroupSummary<T>& s = again_[i].summary;
+      s.set_top(map);
+      log_ratio[i] = quotient(refined_tail(again_[i], n_, map), s.top);
+    }
+    for (int i = 0; i < used; ++i) {
+      log_ratio[i] = log1p<T>(log_ratio[i].value(), log_ratio[i].low());
+    }
+    alignas(64) T value[most_batch * lanes];
+    for (int i = 0; i < used; ++i) {
+      narrowed<T>(value_of(again_[i].summary, log_ratio[i])).store(value + i * lanes);
+    }
+    for (int r = 0; r < count_; ++r) Row<T>{results_[r], 0, call_.out[0].format}.set(0, value[r]);
+  }
+
   SOFTLANE_INLINE P value_of(const GroupSummary<T>& s, const Wide<T, P>& l) const {
     const P temperature(call_.temperature);
     const P v = fma1(temperature, l.value(), fma1(temperature, l.low(), widened(s.highest)));
@@ -108,10 +126,10 @@ class Logarithms {
         logsumexp_rows<T>(call_, row, row + 1, memory_);
         continue;
       }
-      int& count = again_.group.count;
-      for (int k = 0; k < n_; ++k) again_.x.at(k)[count] = slot.x.at(k)[r];
-      results_[count] = slot.group.first.locate(call_.out[0]) + r * step_;
-      if (++count == lanes) refine();
+      const Columns<T> x = again_[count_ / lanes].x;
+      for (int k = 0; k < n_; ++k) x.at(k)[count_ % lanes] = slot.x.at(k)[r];
+      results_[count_] = slot.group.first.locate(call_.out[0]) + r * step_;
+      if (++count_ == batch_ * lanes) refine();
     }
   }
 
@@ -121,8 +139,9 @@ class Logarithms {
   void* memory_;
   int n_;
   index_t step_;
-  GroupSlot<T> again_;
-  char* results_[lanes];
+  int batch_, count_ = 0;
+  GroupSlot<T> again_[most_batch];
+  char* results_[most_batch * lanes];
 };
 
 template <class T>

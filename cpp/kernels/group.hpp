@@ -284,8 +284,12 @@ struct GroupSummary {
   // What follows from the sums.
   template <class Map>
   SOFTLANE_INLINE void settle(unsigned rows, const Map& map) {
-    top = exp_wide<Reach::within>(highest, map, base);
+    set_top(map);
     classify(rows);
+  }
+  template <class Map>
+  SOFTLANE_INLINE void set_top(const Map& map) {
+    top = exp_wide<Reach::within>(highest, map, base);
   }
 
   template <class Map>
