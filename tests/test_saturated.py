@@ -140,7 +140,7 @@ def test_equal_logits_below_two_others_keep_their_digits(
 def test_logsumexp_of_equal_logits_keeps_its_digits_where_it_cancels(
     dtype: np.dtype, classes: int, axis: int
 ) -> None:
-    """Equal terms share one rounding, which their sum keeps: the result is as large as it."""
+    """Equal terms share one rounding, which their sum keeps: it shows in a result near 0."""
     rows = 3000 if classes <= 100 else 900
     rng = np.random.default_rng(classes)
     x = np.repeat(rng.uniform(-14, -9, (rows, 1)), classes, axis=1)
@@ -153,6 +153,21 @@ def test_logsumexp_of_equal_logits_keeps_its_digits_where_it_cancels(
     given = x if axis == 1 else np.asfortranarray(x).T
     got = sl.logsumexp(given, axis=axis)
     _assert_exact("logsumexp", got, wanted, dtype, np.maximum(np.abs(top), np.abs(wanted)))
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.skipif(not oracle.wide_enough, reason="needs a long double of 64 bits")
+def test_terms_far_below_the_maximum_count_in_a_maximum_near_zero() -> None:
+    """Terms of e^-180 in a block of their own, times a temperature of 2^120."""
+    temperature = 2.0**120
+    x = np.full((1, 2048), -180 * temperature, np.float32)
+    x[0, :1024] = -np.inf
+    x[0, 3] = -(2.0**-130)
+    top, below = x[:, 3].astype(oracle.LD), x[:, 2000].astype(oracle.LD)
+    wanted = top + temperature * np.log1p(1024 * np.exp(below / temperature))
+    got = sl.smooth_max(x, -1, temperature=temperature)
+    size = np.maximum(abs(top), abs(wanted))
+    _assert_exact("logsumexp", got, wanted, x.dtype, size)
 
 
 @pytest.mark.usefixtures("isa")

@@ -130,8 +130,8 @@ void LossTask::settle_labels() {
         const auto is_outside = [&](std::int64_t label) {
           return static_cast<std::uint64_t>(label) >= classes && !(ignoring && label == ignored);
         };
-        // Of l and last - l one has its highest bit set where l is outside: no comparison of 64 bits, which
-        // vectors of the least x86-64 do not have.
+        // Of l and (classes - 1) - l one has its highest bit set where l is outside, ignored or not: no
+        // comparison of 64 bits, which vectors of the least x86-64 do not have.
         std::uint64_t bits = 0;
         for (index_t i = 0; i < n; ++i) {
           const auto label = static_cast<std::uint64_t>(to[i]);

@@ -213,9 +213,8 @@ __attribute__((noinline)) void copy_crowded(const GroupSlot<T>* slots, int used,
   }
 }
 
-// log1p(T / e*) of each row. Here and wherever groups' numbers are made from long chains of few operations, each
-// step is taken for all groups of a batch: one group's whole chain fills the scheduler. Losses of 4096x10 0.92,
-// float64 0.87 times the time.
+// log1p(T / e*) of each row, and each step for all groups of a batch: one group's whole chain fills the scheduler.
+// With those of across_cross_entropy: losses of 4096x10 0.95, float64 0.89 times the time.
 template <class T>
 inline void log_ratios(const GroupSlot<T>* slots, int used, Wide<T, Pack<T>>* to) {
   for (int i = 0; i < used; ++i) to[i] = quotient(slots[i].summary.tail, slots[i].summary.top);

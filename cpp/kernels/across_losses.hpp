@@ -190,7 +190,7 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
       labelled.write_loss(slots[i], labelled.numbers(slots[i]), log_ratio[i], to.loss);
     }
   };
-  const auto derivatives = [&](const GroupSlot<T>& slot, V at_top, V at_label) {
+  const auto derivatives = [&](const GroupSlot<T>& slot, const V& at_top, const V& at_label) {
     const GroupSummary<T>& s = slot.summary;
     const auto numbers = labelled.numbers(slot);
     const Columns<T> e = slot.e;
@@ -303,9 +303,8 @@ inline void across_hvp(const Call& call, index_t begin, index_t end, void* memor
             of_top = (numbers.unscaled ? p_top : numbers.curvature * p_top) * mean;
     const V own = narrowed<T>(-of_top.value());
     const double boost = pow2(S::boost);
-    const auto scaled =
-        numbers.unscaled ? Normalizer<T, P>::of(inverse * P(boost * static_cast<double>(S::unit)))
-                         : Normalizer<T, P>(s.sum, numbers.curvature * P(boost));
+    const auto scaled = numbers.unscaled ? Normalizer<T, P>::of(inverse * P(boost * S::unit))
+                                         : Normalizer<T, P>(s.sum, numbers.curvature * P(boost));
     for (int k = 0; k < n; ++k) {
       const V a = e.load(k), p = scaled(scaled.moves() ? scaled.moved(a) : a);
       const V off = (v.load(k) - origin) - rounded_mean;

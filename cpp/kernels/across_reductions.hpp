@@ -28,8 +28,8 @@ inline Wide<T, Pack<T>> refined_tail(const GroupSlot<T>& slot, int n, const Map&
   return lanes_total<T>(hi, lo, n < 16 ? n : 16) + s.top * widened(at_top - one);
 }
 
-// The logarithms of a call's rows. Where they cancel the tail is refined, at three times the cost of
-// a summary. Of rows of three normal logits every fifth does, one in nearly every group: they are
+// The logarithms of a call's rows. Where they cancel the tail is refined, which costs more than a
+// summary. Of rows of three normal logits every fifth does, one in nearly every group: they are
 // gathered, and refined when they fill a batch of their own.
 template <class T>
 class Logarithms {

@@ -137,7 +137,7 @@ struct GroupSummary {
     using R = ExpRange<T>;
     if constexpr (std::is_same_v<Map, Direct<T>>) {
       // As Base, without what makes a difference to rows that are out of range alone, which get no result
-      // from it (and which refined_tail leaves out).
+      // from it.
       const V limit(R::limit), magic(R::magic), least(-R::limit), field(R::top);
       base.exponent = fma(highest, V(map.slope()), magic) - magic;
       base.floor = times_ln2(base.exponent - V(R::top + 1));

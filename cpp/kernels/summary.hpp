@@ -216,7 +216,7 @@ class Summarizer {
   }
 
   // T once more, for the rows whose result is so much smaller than its parts that the rounding of the
-  // float terms shows: every term by exp_wide, relative to the row's base, added lane by lane, and those
+  // float terms shows: every term by exp_wide, relative to its block's base, added lane by lane, and those
   // that share the maximum at the end. (Terms that are equal share one rounding, which their sum keeps: it
   // is not enough to take the large ones anew.)
   Wide<T> refined_tail(const Row<T>& x, const RowSummary<T>& s) const {
@@ -225,14 +225,17 @@ class Summarizer {
     const V top(s.max), absent(negative_infinity<T>());
     Affine<T> map = affine_;
     map.shift = s.shift;
-    Base<T, V> base;
-    base.exponent = V(s.base.exponent);
-    base.floor = V(s.base.floor);
-    LaneSum<T> sum;
+    Wide<T> tail{0};
     double at_top = 0;
     for (index_t begin = 0; begin < classes_; begin += block_size) {
       const int n = block_length(classes_, begin);
       const T* a = x.fetch(begin, n, scratch_.logits);
+      const Base<T> own =
+          classes_ <= block_size ? s.base : Base<T>(map, block_peaks(a, n, map).max);
+      Base<T, V> base;
+      base.exponent = V(own.exponent);
+      base.floor = V(own.floor);
+      LaneSum<T> sum;
       each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
         const V v = map.sign(part.load(a + k, map.sign(negative_infinity<T>())));
         const auto highest = equal(v, top);
@@ -245,8 +248,10 @@ class Summarizer {
           sum.add_low(first + w, lo.r[w]);
         }
       });
+      const double moved = static_cast<double>(own.exponent) - static_cast<double>(s.base.exponent);
+      tail = tail + sum.total() * pow2_or_zero(moved);
     }
-    return sum.total() + s.top * (at_top - 1);
+    return tail + s.top * (at_top - 1);
   }
 
   T row_max(const Row<T>& x) const {

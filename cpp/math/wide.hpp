@@ -278,7 +278,7 @@ SOFTLANE_INLINE Wide<T, D> finite_or_plain(const Wide<T, D>& sum, D plain) {
   if constexpr (sizeof(T) == sizeof(float)) return sum;  // which is plain itself
   return Wide<T, D>::choose(equal(plain - plain, D(0.0)), sum, Wide<T, D>{plain});
 }
-// The sum of the first `lanes` of 16: those beyond hold nothing.
+// The sum of the first `lanes` of 16, which are overwritten: those beyond hold nothing.
 template <class T, class D>
 SOFTLANE_INLINE Wide<T, D> lanes_total(Wide<T, D>* lane, D* plain, int lanes) {
   for (int h = 8; h >= 1; h /= 2) {
