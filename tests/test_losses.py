@@ -209,6 +209,64 @@ def test_unsigned_labels_do_not_become_negative(x: Array, labels: Array) -> None
         sl.cross_entropy(x, huge, ignore_index=-1)
 
 
+MANY = 3000  # labels that are read where they lie
+
+
+def _misaligned(labels: Array) -> Array:
+    raw = np.zeros(labels.nbytes + 1, np.uint8)[1:]
+    raw[:] = np.frombuffer(labels.tobytes(), np.uint8)
+    return raw.view(labels.dtype)
+
+
+@pytest.mark.parametrize("classes", [3, 20, 100, 1100])
+def test_many_labels_wherever_they_lie(dtype: np.dtype, classes: int) -> None:
+    x = make_inputs(MANY, classes, dtype, seed=6).finite
+    labels = np.random.default_rng(7).integers(0, classes, MANY)
+    weight = np.linspace(0.25, 1.0, classes)
+
+    def results(target: Array, **options: Any) -> list[bytes]:
+        loss, gradient = sl.cross_entropy_value_and_grad(x, target, **options)
+        return [loss.tobytes(), gradient.tobytes()]
+
+    everywhere = [labels, labels.astype(np.int32), labels.astype(">i8"), labels.astype(np.uint64)]
+    everywhere += [np.repeat(labels, 2)[::2], labels[::-1].copy()[::-1], _misaligned(labels)]
+    for options in ({}, {"weight": weight, "reduction": "mean"}, {"ignore_index": -100}):
+        parts = [
+            sl.cross_entropy_value_and_grad(x[i : i + 100], labels[i : i + 100])
+            for i in range(0, MANY, 100)
+        ]
+        wanted = results(everywhere[1], **options)
+        if "weight" not in options:
+            assert wanted == [b"".join(part[i].tobytes() for part in parts) for i in (0, 1)]
+        for target in everywhere:
+            assert results(target, **options) == wanted
+    ignored = labels.copy()
+    ignored[2500::100] = -100
+    wanted = results(ignored.astype(np.int32), ignore_index=-100)
+    assert results(ignored, ignore_index=-100) == wanted != results(labels)
+    for target in (labels.copy(), labels.astype(np.int32)):
+        target[2999] = classes
+        with pytest.raises(IndexError, match=rf"target\[2999\] is {classes}, but there are"):
+            results(target)
+        target[2500] = -100
+        with pytest.raises(IndexError, match=r"target\[2500\] is -100, but there are"):
+            results(target, ignore_index=-1)
+        with pytest.raises(IndexError, match=rf"target\[2999\] is {classes}, but there are"):
+            results(target, ignore_index=-100)
+
+
+def test_many_labels_where_the_result_goes() -> None:
+    x = make_inputs(MANY, 10, np.dtype(np.float64), seed=6).finite
+    labels = np.arange(MANY) % 10
+    wanted = sl.cross_entropy(x, labels)
+    memory = np.append(labels, [0, 0])
+    for shift in (0, 1, 2):
+        memory[:MANY] = labels
+        out = memory[shift : shift + MANY].view(np.float64)
+        assert sl.cross_entropy(x, memory[:MANY], out=out) is out
+        assert out.tobytes() == wanted.tobytes()
+
+
 # --- reductions ---------------------------------------------------------------------------------
 
 

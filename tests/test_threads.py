@@ -204,6 +204,46 @@ FORK = """
 """
 
 
+def test_labels_that_another_thread_changes_are_classes_all_the_same() -> None:
+    """Checked or not by then: such a call gives anything, but stays within its arrays."""
+    child = _python("""
+        import threading
+        import time
+        import numpy as np
+        import softlane as sl
+
+        sl.set_num_threads(2)
+        stop = threading.Event()
+        labels = np.zeros(4096, np.int64)
+
+        def change():
+            while not stop.is_set():
+                labels[:] = 1 << 40
+                labels[:] = 0
+
+        changer = threading.Thread(target=change)
+        changer.start()
+        seen = set()
+        for classes in (3, 20, 100, 1100):
+            x = np.zeros((4096, classes), np.float32)
+            out = np.empty(4096, np.float32), np.empty_like(x)
+            options = {"weight": np.ones(classes)}, {}, {"label_smoothing": 0.5}
+            end = time.monotonic() + 2
+            while time.monotonic() < end:
+                for choice in options:
+                    try:
+                        sl.cross_entropy_value_and_grad(x, labels, out=out, **choice)
+                        seen.add("computed")
+                    except IndexError:
+                        seen.add("refused")
+        stop.set()
+        changer.join()
+        print(sorted(seen))
+    """)
+    assert child.returncode == 0, child.stderr
+    assert child.stdout == "['computed', 'refused']\n"
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 @pytest.mark.parametrize(
     "when",

@@ -50,6 +50,7 @@ class LossTask : public Task {
 
   void parse_target(py::handle value, TargetRequired required);
   void check_target_shape() const;
+  bool labels_stay() const;
   void settle_labels();
   void settle_probabilities();
   void settle_weight();

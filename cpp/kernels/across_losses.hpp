@@ -28,14 +28,15 @@ class LabelledGroups {
   template <class Slot>
   void start(Slot& slot) const {
     if (call_.labels == nullptr) return;
-    const std::int64_t* const labels = call_.labels + slot.group.first.row();
+    const index_t row = slot.group.first.row();
     const int count = slot.group.count;
     if constexpr (std::is_same_v<Slot, GroupSlot<T>>) {
-      if (count == lanes && call_.classes <= 16) return start_few(slot, labels);
+      if (count == lanes && call_.classes <= 16) return start_few(slot, call_.labels + row);
     }
     for (int r = 0; r < count; ++r) {
-      slot.label_logit[r] = slot.logit(r, labels[r]);
-      slot.label_of[r] = static_cast<T>(labels[r]);
+      const index_t label = label_of(call_, row + r);
+      slot.label_logit[r] = slot.logit(r, label);
+      slot.label_of[r] = static_cast<T>(label);
     }
     for (int r = count; r < lanes; ++r) slot.label_logit[r] = slot.label_of[r] = T(0);
   }
@@ -82,7 +83,7 @@ class LabelledGroups {
     }
     if (call_.weight != nullptr && call_.labels != nullptr) {
       for (int r = 0; r < lanes; ++r) {
-        a[r] = r < slot.group.count ? call_.weight[call_.labels[row + r]] : 1;
+        a[r] = r < slot.group.count ? call_.weight[label_of(call_, row + r)] : 1;
       }
       v.total = W{P::load(a)};
       v.unweighted = false;

@@ -131,8 +131,8 @@ struct Call {
   Stream factors;  // b of signed_sum
 
   // The target: exactly one of labels and probabilities for the losses; neither means W = 1.
-  const std::int64_t* labels =
-      nullptr;  // one a row, in C order of the row space, within [0, classes)
+  // One a row, in C order of the row space, within [0, classes); maybe in the caller's own array (some_class).
+  const std::int64_t* labels = nullptr;
   Stream probabilities;
   double label_smoothing = 0.0;
 
@@ -160,6 +160,14 @@ struct Call {
 
   Part part;  // of every row of the range that a kernel is given
 };
+
+// A label that is read where it lies, and that another thread of the program may write to after it was checked. Read once,
+// it is a class whatever it has become.
+__attribute__((always_inline)) inline index_t some_class(const std::int64_t* label,
+                                                         index_t classes) {
+  const auto l = static_cast<std::uint64_t>(__atomic_load_n(label, __ATOMIC_RELAXED));
+  return l < static_cast<std::uint64_t>(classes) ? static_cast<index_t>(l) : 0;
+}
 
 inline constexpr std::size_t whole_lines(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
 inline std::size_t item_size(Dtype dtype) { return dtype == Dtype::float32 ? 4 : 8; }

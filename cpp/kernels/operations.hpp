@@ -132,7 +132,7 @@ inline bool abreast_cross_entropy(const Call& call, index_t begin, index_t end, 
           part.store(p, e + k);
         });
         if ((confident >> r & 1) != 0) h[rows.argmax[r]] = at_top.of[r];
-        if (call.labels != nullptr) e[call.labels[rows.group.first.row() + r]] = at_label.of[r];
+        if (call.labels != nullptr) e[label_of(call, rows.group.first.row() + r)] = at_label.of[r];
         blank(h, r);
         blank(e, r);
       }
@@ -174,7 +174,7 @@ inline bool abreast_cross_entropy(const Call& call, index_t begin, index_t end, 
           });
         }
         if (call.labels != nullptr) {
-          e[call.labels[rows.group.first.row() + r]] = at_label.of[r];
+          e[label_of(call, rows.group.first.row() + r)] = at_label.of[r];
         }
         blank(e, r);
       }

@@ -15,6 +15,10 @@ inline int block_length(index_t classes, index_t begin) {
   return static_cast<int>(classes - begin < block_size ? classes - begin : block_size);
 }
 
+inline index_t label_of(const Call& call, index_t row) {
+  return some_class(call.labels + row, call.classes);
+}
+
 // A row of an operand.
 template <class T>
 struct Row {

@@ -35,7 +35,7 @@ class Target {
   Wide<T> gap() const { return gap_; }      // sum of tt_k (max - x_k), of a dense target alone
 
   void read(const RowCursor& cursor) {
-    label_ = call_.labels != nullptr ? call_.labels[cursor.row()] : -1;
+    label_ = call_.labels != nullptr ? label_of(call_, cursor.row()) : -1;
     if (call_.probabilities.data != nullptr) probabilities_ = cursor.of<T>(call_.probabilities);
     total_ = label_ < 0 ? Wide<T>{1} : keep_ * weight(label_) + uniform_ * weights_;
     gap_ = Wide<T>{0};
