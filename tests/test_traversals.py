@@ -40,14 +40,24 @@ def _with_rows_left_out(name: str) -> Callable[..., Any]:
     return lambda a, **m: function(a.logits, a.labels, **_options(a), **m)
 
 
+def _smoothed(name: str) -> Callable[..., Any]:
+    """Without class weights, with which smoothed labels go row by row."""
+    function, options = getattr(sl, name), {"label_smoothing": 0.125}
+    return lambda a, **m: function(
+        a.logits, a.labels, sample_weight=a.sample_weight, ignore_index=0, **options, **m
+    )
+
+
+LOSSES = (
+    ("", "row"), ("_grad", "map"), ("_value_and_grad", "row"), ("_hessian_diag", "map"),
+    ("_grad_and_hess_diag", "map"), ("_hessian", "matrix"),
+)  # fmt: skip
 CHOSEN: dict[str, Operation] = {
     **OPERATIONS,
     **{
-        f"{name}_left_out": Operation(_with_rows_left_out(f"cross_entropy{name}"), kind)
-        for name, kind in (
-            ("", "row"), ("_grad", "map"), ("_value_and_grad", "row"), ("_hessian_diag", "map"),
-            ("_grad_and_hess_diag", "map"), ("_hessian", "matrix"),
-        )
+        f"{name}_{kind}": Operation(how(f"cross_entropy{name}"), result)
+        for name, result in LOSSES
+        for kind, how in (("left_out", _with_rows_left_out), ("smoothed", _smoothed))
     },
     "hessian_free": Operation(lambda a, **m: sl.cross_entropy_hessian(a.logits, **m), "matrix"),
     "hessian_diag_free": Operation(
@@ -55,6 +65,12 @@ CHOSEN: dict[str, Operation] = {
     ),
     "hvp_left_out": Operation(
         lambda a, **m: sl.cross_entropy_hvp(a.logits, a.vector, a.labels, **_options(a), **m), "map"
+    ),
+    "hvp_smoothed": Operation(
+        lambda a, **m: sl.cross_entropy_hvp(
+            a.logits, a.vector, a.labels, label_smoothing=0.125, **m
+        ),
+        "map",
     ),
     "hessian_solve_left_out": Operation(
         lambda a, **m: sl.cross_entropy_hessian_solve(

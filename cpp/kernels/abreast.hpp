@@ -37,9 +37,24 @@ struct Abreast {
       [W];  // of confident rows, where exponentials are wanted; else 0, or as find_tops() has it
   alignas(64) T label_logit[W];
   alignas(64) T label_of[W];
+  Wide<T, P> gap;  // of smoothed labels
 
   unsigned rows() const { return group.rows(); }
   T logit(int r, index_t k) const { return x[r][k]; }
+  // As GroupSlot's.
+  Wide<T, P> sum_of_gaps(int) const {
+    alignas(64) double hi[W] = {}, lo[W] = {};
+    alignas(64) T max[W] = {};
+    summary.highest.store(max);
+    for (int r = 0; r < group.count; ++r) {
+      LaneSum<T> sum;
+      add_gaps<T>(sum, x[r], n, max[r]);
+      const Wide<T> total = sum.total();
+      hi[r] = total.value();
+      lo[r] = total.low();
+    }
+    return Wide<T, P>::of(P::load(hi), P::load(lo));
+  }
 
   // False, with nothing written, where a row needs a shift or has no regular result.
   template <class Map>

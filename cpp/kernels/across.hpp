@@ -21,9 +21,28 @@ struct GroupSlot {
   // Of the losses, a row each: what the exponentials may overwrite, and its class.
   alignas(64) T label_logit[Vec<T>::lanes];
   alignas(64) T label_of[Vec<T>::lanes];
+  Wide<T, Pack<T>> gap;  // of smoothed labels
 
   unsigned rows() const { return group.rows(); }
   T logit(int r, index_t k) const { return x.at(k)[r]; }
+  // As add_gaps of n classes.
+  Wide<T, Pack<T>> sum_of_gaps(int n) const {
+    using P = Pack<T>;
+    P hi[16], lo[16];
+    const P top = widened(summary.highest), zero(0.0);
+    const int lanes = n < 16 ? n : 16;
+    for (int l = 0; l < lanes; ++l) {
+      lo[l] = zero;
+      hi[l] = gap_of<T>(top, widened(x.load(l)), lo[l]);
+    }
+    if (n <= 16 && sizeof(T) == sizeof(float)) return lanes_total<T>(hi, n);
+    for (int k = 16; k < n; ++k) {
+      P lost = zero;
+      add_to_lane<T>(hi[k % 16], lo[k % 16], gap_of<T>(top, widened(x.load(k)), lost));
+      if (sizeof(T) == sizeof(double)) lo[k % 16] = lo[k % 16] + lost;
+    }
+    return lanes_total<T>(hi, lo, lanes);
+  }
 };
 
 template <class T>

@@ -23,7 +23,7 @@ inline void small_matrices(const Call& call, index_t begin, index_t end, void* m
   using V = Vec<T>;
   using P = Pack<T>;
   constexpr int most = most_across;
-  const LabelledGroups<T> labelled(call);
+  const LabelledGroups<T> labelled(call, Loss::unwanted);
   const int n = static_cast<int>(call.classes), size = n * n;
   const Carrier<T> out(call, flat, size);
   const int last = call.space.ndim - 1;
@@ -87,7 +87,7 @@ void cross_entropy_hessian(const Call& call, index_t begin, index_t end, void* m
   Stream flat;
   if (call.classes <= most_across && flattened(call, flat))
     return small_matrices<T>(call, begin, end, memory, flat);
-  const LabelledGroups<T> labelled(call);
+  const LabelledGroups<T> labelled(call, Loss::unwanted);
   const Matrices<T> out(call);
   const int n = static_cast<int>(call.classes);
   T* const rows = group_buffer<T>(call, memory);

@@ -16,18 +16,34 @@ class LabelledGroups {
   using W = Wide<T, P>;
   static constexpr int lanes = V::lanes;
 
-  explicit LabelledGroups(const Call& call) : call_(call) {}
+  LabelledGroups(const Call& call, Loss loss)
+      : call_(call), smoothing_(call), loss_(loss == Loss::wanted) {
+    // Of a label; where there is none W is 1.
+    weighs_ = call.labels != nullptr && call.label_smoothing != 0;
+    smoothed_ = weighs_ && smoothing_.uniform.hi > 0;
+  }
 
   static bool labelled(const Call& call) {
     return call.probabilities.data == nullptr &&
-           (call.labels == nullptr || call.label_smoothing == 0);
+           (call.labels == nullptr || call.label_smoothing == 0 || call.weight == nullptr);
   }
+  bool smoothed() const { return smoothed_; }
+  bool wants_loss() const { return loss_; }
   static bool suit(const Call& call) { return labelled(call) && suits_groups<T>(call); }
 
   // Before the exponentials take the logits' place.
   template <class Slot>
   void start(Slot& slot) const {
     if (call_.labels == nullptr) return;
+    find_labels(slot);
+    if (!smoothed_ || !loss_) return;
+    const P gap = widened(slot.summary.highest) - widened(V::load(slot.label_logit));
+    slot.gap = smoothed_gap(
+        spread(smoothing_.of_gaps()) * slot.sum_of_gaps(static_cast<int>(call_.classes)),
+        spread(smoothing_.keep), gap);
+  }
+  template <class Slot>
+  void find_labels(Slot& slot) const {
     const index_t row = slot.group.first.row();
     const int count = slot.group.count;
     if constexpr (std::is_same_v<Slot, GroupSlot<T>>) {
@@ -40,6 +56,7 @@ class LabelledGroups {
     }
     for (int r = count; r < lanes; ++r) slot.label_logit[r] = slot.label_of[r] = T(0);
   }
+  static W spread(const Wide<T>& w) { return W::of(P(w.value()), P(w.low())); }
 
   // Each class is compared with the labels: sixteen of them take less than an element here and there.
   void start_few(GroupSlot<T>& slot, const std::int64_t* labels) const {
@@ -88,6 +105,10 @@ class LabelledGroups {
       v.total = W{P::load(a)};
       v.unweighted = false;
     }
+    if (weighs_) {
+      v.total = spread(smoothing_.keep + smoothing_.uniform * smoothing_.weights);
+      v.unweighted = false;
+    }
     v.unscaled = v.unweighted && call_.scale == 1;
     v.curvature = v.scale * v.total;
     return v;
@@ -97,6 +118,7 @@ class LabelledGroups {
   template <class Slot>
   SOFTLANE_INLINE P loss(const Slot& slot, const Numbers& v, const W& log_ratio) const {
     const GroupSummary<T>& s = slot.summary;
+    if (smoothed_) return smoothed_loss(slot.gap, v, log_ratio);
     const P zero(0.0), max = widened(s.highest), y = widened(V::load(slot.label_logit));
     const P d = max - y;
     const W value = difference<T>(max, y) + log_ratio;
@@ -116,6 +138,14 @@ class LabelledGroups {
     return select(equal(v.total.value(), zero), zero, either);
   }
 
+  SOFTLANE_INLINE P smoothed_loss(const W& gap, const Numbers& v, const W& log_ratio) const {
+    const P zero(0.0), gaps = v.row_scale * gap.value();
+    const P value = ((v.total * log_ratio + gap) * v.row_scale).value();
+    const P rough = v.row_scale * v.total.value() * log_ratio.value() + gaps;
+    const P finite = select(equal(value - value, zero), value, rough);
+    return select(equal(gap.value() - gap.value(), zero), finite, gaps);
+  }
+
   // The Hessian's diagonal at the maximum, as CrossEntropyRow::mend_diagonal.
   template <class Slot>
   V top_curvature(const Slot& slot, const Numbers& v) const {
@@ -128,14 +158,34 @@ class LabelledGroups {
   template <class Slot>
   SOFTLANE_INLINE V label_gradient(const Slot& slot, const Numbers& v, const W& term) const {
     const GroupSummary<T>& s = slot.summary;
-    // 1 where the label has the maximum, for the masks of V and of P differ.
-    const V one(T(1)), none(T(0));
-    const V logit = V::load(slot.label_logit);
-    const P at_top = widened(select(equal(logit, s.highest), one, none));
-    const auto top = equal(at_top, P(1.0));
+    if (smoothed_) {
+      const W own = v.scale * spread(smoothing_.keep + smoothing_.uniform) * P(-1.0);
+      return narrowed<T>((v.curvature * quotient(term, s.sum) + own).value());
+    }
+    const auto top = label_at_top(slot);
     const W rest = quotient(W::choose(top, s.tail, term), s.sum);
     if (v.unscaled) return gradient_of(top, rest, W{P(-1.0)});
     return gradient_of(top, v.curvature * rest, v.curvature * P(-1.0));
+  }
+  // Does the label have the maximum? 1 or 0, for the masks of V and of P differ.
+  template <class Slot>
+  static SOFTLANE_INLINE typename P::Mask label_at_top(const Slot& slot) {
+    const V one(T(1)), none(T(0));
+    const auto top = equal(V::load(slot.label_logit), slot.summary.highest);
+    return equal(widened(select(top, one, none)), P(1.0));
+  }
+  // Of smoothed labels, what is subtracted at every class, and the gradient where the maximum outweighs all others.
+  V subtracted(const Numbers& v) const {
+    const P c(smoothing_.uniform.value()), low(smoothing_.uniform.low()), s = v.scale.value();
+    return narrowed<T>(fma1(c, s, fma1(c, v.scale.low(), low * s)));
+  }
+  template <class Slot>
+  V top_gradient(const Slot& slot, const Numbers& v) const {
+    const GroupSummary<T>& s = slot.summary;
+    const W kept = W::choose(label_at_top(slot), spread(Wide<T>{0}), spread(smoothing_.keep));
+    const W others = kept + spread(smoothing_.uniform * (smoothing_.weights + Wide<T>{-1.0}));
+    const W rest = v.curvature * quotient(s.tail, s.sum) * P(-1.0);
+    return narrowed<T>((v.scale * others + rest).value());
   }
   template <class Slot>
   SOFTLANE_INLINE W label_term(const Slot& slot) const {
@@ -145,7 +195,9 @@ class LabelledGroups {
     return narrowed<T>(select(top, (share * P(-1.0)).value(), (share + less).value()));
   }
 
-  bool wants_loss(const Stream* to) const { return to != nullptr || call_.row_loss != nullptr; }
+  static Loss wanted(const Call& call, const Results& to) {
+    return to.loss != nullptr || call.row_loss != nullptr ? Loss::wanted : Loss::unwanted;
+  }
   template <class Slot>
   SOFTLANE_INLINE void write_loss(const Slot& slot, const Numbers& v, const W& log_ratio,
                                   const Stream* to) const {
@@ -172,6 +224,8 @@ class LabelledGroups {
 
  private:
   const Call& call_;
+  Smoothing<T> smoothing_;
+  bool loss_, weighs_, smoothed_;
 };
 
 template <class T>
@@ -179,7 +233,7 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
                                  const Results& to, Kernel rows_kernel) {
   using V = Vec<T>;
   using P = Pack<T>;
-  const LabelledGroups<T> labelled(call);
+  const LabelledGroups<T> labelled(call, LabelledGroups<T>::wanted(call, to));
   const Stream* const terms = to.gradient != nullptr ? to.gradient : to.diagonal;
   const bool both = to.gradient != nullptr && to.diagonal != nullptr;
   const Carrier<T> diagonal = both ? Carrier<T>(call, *to.diagonal) : Carrier<T>();
@@ -226,6 +280,17 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
           numbers.unscaled ? Normalizer<T, P>(s.sum) : Normalizer<T, P>(s.sum, numbers.curvature);
       const V label = V::load(slot.label_of);
       const int n = static_cast<int>(call.classes);
+      if (labelled.smoothed()) {
+        const V less = labelled.subtracted(numbers), key = s.lone_top(),
+                at_own = labelled.top_gradient(slot, numbers);
+        for (int k = 0; k < n; ++k) {
+          const V a = e.load(k), v = scaled.minus(scaled.moves() ? scaled.moved(a) : a, less);
+          const V other = select(equal(label, V(ordinals<T>.of[k])), at_label, v);
+          e.store(k, select(equal(a, key), at_own, other));
+        }
+        labelled.blank(slot, numbers, e);
+        return;
+      }
       const auto write = [&](auto move) __attribute__((always_inline)) {
         for (int k = 0; k < n; ++k) {
           const V v = scaled(move(e.load(k)));
@@ -241,7 +306,7 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
     }
   };
   const auto finish = [&](const GroupSlot<T>* slots, int used) {
-    if (labelled.wants_loss(to.loss)) losses(slots, used);
+    if (labelled.wants_loss()) losses(slots, used);
     if (terms == nullptr) return;
     V at_top[most_batch], at_label[most_batch];
     if (to.diagonal != nullptr) {
@@ -273,7 +338,7 @@ inline void across_hvp(const Call& call, index_t begin, index_t end, void* memor
   using W = Wide<T, P>;
   using S = HvpScale<T>;
   const V small(S::small), less(static_cast<T>(pow2(-S::boost)));
-  const LabelledGroups<T> labelled(call);
+  const LabelledGroups<T> labelled(call, Loss::unwanted);
   const Carrier<T> vector(call, call.vector);
   const int n = static_cast<int>(call.classes), lanes = n < 16 ? n : 16;
   const auto finish = [&](const GroupSlot<T>& slot) {

@@ -18,7 +18,7 @@ template <class T>
 void cross_entropy_hessian_rows(const Call& call, index_t begin, index_t end,
                                 void* memory) noexcept {
   const Scratch<T> scratch(call, memory);
-  CrossEntropyRow<T> row(call, scratch, Terms::scratch);
+  CrossEntropyRow<T> row(call, scratch, Terms::scratch, Loss::unwanted);
   const Matrices<T> out(call);
   each_row(call, begin, end, [&](const RowCursor& cursor) {
     char* const to = cursor.locate(call.out[0]);
@@ -100,7 +100,7 @@ void cross_entropy_hvp_rows(const Call& call, index_t begin, index_t end, void* 
   using V = Vec<T>;
   using S = HvpScale<T>;
   const Scratch<T> scratch(call, memory);
-  CrossEntropyRow<T> row(call, scratch, Terms::output);
+  CrossEntropyRow<T> row(call, scratch, Terms::output, Loss::unwanted);
   each_row(call, begin, end, [&](const RowCursor& cursor) {
     const Row<T> out = cursor.of<T>(call.out[0]), vector = cursor.of<T>(call.vector);
     if (!row.read(cursor, out)) return out.fill(call.classes, row.whole_row());
@@ -151,7 +151,7 @@ void cross_entropy_hessian_solve(const Call& call, index_t begin, index_t end,
   using D = Vec<double>;
   constexpr int registers = Lanes<T>::registers;
   const Scratch<T> scratch(call, memory);
-  CrossEntropyRow<T> row(call, scratch, Terms::output);
+  CrossEntropyRow<T> row(call, scratch, Terms::output, Loss::unwanted);
   each_row(call, begin, end, [&](const RowCursor& cursor) {
     const Row<T> out = cursor.of<T>(call.out[0]), rhs = cursor.of<T>(call.vector);
     const bool regular = row.read(cursor, out);

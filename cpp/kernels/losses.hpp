@@ -14,6 +14,9 @@ struct Results {
   const Stream* diagonal = nullptr;
 };
 
+// Or derivatives alone, which need no sum of the gaps max - x_k.
+enum class Loss : bool { unwanted, wanted };
+
 // a - b, of a float64 row by Knuth's two-difference.
 template <class T, class D>
 SOFTLANE_INLINE Wide<T, D> difference(D a, D b) {
@@ -24,8 +27,12 @@ SOFTLANE_INLINE Wide<T, D> difference(D a, D b) {
 template <class T>
 class CrossEntropyRow {
  public:
-  CrossEntropyRow(const Call& call, const Scratch<T>& scratch, Terms terms)
-      : call_(call), scratch_(scratch), target_(call), summarize_(call, scratch, terms) {}
+  CrossEntropyRow(const Call& call, const Scratch<T>& scratch, Terms terms, Loss loss)
+      : call_(call),
+        scratch_(scratch),
+        target_(call),
+        summarize_(call, scratch, terms),
+        loss_(loss == Loss::wanted) {}
 
   // False where the row is left out, or has no regular result: then whole_row() holds for everything.
   SOFTLANE_INLINE bool read(const RowCursor& cursor, const Row<T>& terms) {
@@ -48,7 +55,7 @@ class CrossEntropyRow {
       label_logit_ = x.at(y);
       if (part.row != nullptr) part.row->label_logit = static_cast<double>(label_logit_);
     }
-    if (target_.dense()) {
+    if (target_.dense() && (loss_ || y < 0)) {
       const T max = summarize_.row_max(x);
       if (max - max == 0) target_.sum(x, max, scratch_);
     }
@@ -125,6 +132,7 @@ class CrossEntropyRow {
   RowSummary<T> summary_;
   T label_logit_ = 0, whole_row_ = 0;
   double scale_ = 1;
+  bool loss_;
 };
 
 // e -> c p (1 - p) with p = e / S, rounded once after p. Where c is above 2, p is carried 2^b times as
@@ -173,7 +181,8 @@ inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, vo
   const Scratch<T> scratch(call, memory);
   const Stream* terms = to.gradient != nullptr ? to.gradient : to.diagonal;
   const bool wants_loss = to.loss != nullptr || call.row_loss != nullptr;
-  CrossEntropyRow<T> row(call, scratch, terms != nullptr ? Terms::output : Terms::scratch);
+  CrossEntropyRow<T> row(call, scratch, terms != nullptr ? Terms::output : Terms::scratch,
+                         wants_loss ? Loss::wanted : Loss::unwanted);
   const auto locate = [](const RowCursor& cursor, const Stream* s) {
     return s != nullptr ? cursor.of<T>(*s) : Row<T>{};
   };
@@ -240,7 +249,13 @@ inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, vo
           scaled.move(block_exponent(call.classes, k0, s, scratch), s.base.exponent);
           const Factor<T> factor = scaled.factor();
           const V step1 = scaled.first_step(), step2 = scaled.second_step();
-          if (target.dense()) {
+          if (target.dense() && call.weight == nullptr && call.labels != nullptr) {
+            const V less(target.subtracted(subtract));
+            const bool moves = scaled.moves();
+            each_overlapping(e, n, [=](int k, V a, auto part) __attribute__((always_inline)) {
+              part.store(factor.minus(moves ? a * step1 * step2 : a, less), e + k);
+            });
+          } else if (target.dense()) {
             const Row<T> probabilities = cursor.of<T>(call.probabilities);
             const T* t = probabilities ? probabilities.fetch(k0, n, scratch.other) : nullptr;
             alignas(64) T tt[16];

@@ -57,6 +57,8 @@ struct Factor {
     lost = fma(v, hi, Vec<T>(T(0)) - p) + v * lo;
     return p;
   }
+  // c v - t
+  Vec<T> minus(Vec<T> v, Vec<T> t) const { return fma(v, hi, fma(v, lo, Vec<T>(T(0)) - t)); }
 };
 
 // From the base of a block to the row's: by two powers of two, for one alone could be subnormal.
@@ -122,7 +124,7 @@ class Normalizer : public Steps<T, D> {
   const Factor<T>& factor() const { return q_; }
   Vec<T> operator()(Vec<T> e) const { return q_(e); }
   // e factor / S - t
-  Vec<T> minus(Vec<T> e, Vec<T> t) const { return fma(e, q_.hi, fma(e, q_.lo, Vec<T>(T(0)) - t)); }
+  Vec<T> minus(Vec<T> e, Vec<T> t) const { return q_.minus(e, t); }
 
  private:
   SOFTLANE_INLINE explicit Normalizer(const Factor<T>& q) : q_(q) {}

@@ -101,11 +101,11 @@ inline bool abreast_cross_entropy(const Call& call, index_t begin, index_t end, 
   if (!LabelledGroups<T>::labelled(call) ||
       !suits_abreast<T>(call, terms, both ? to.diagonal : nullptr))
     return false;
-  const LabelledGroups<T> labelled(call);
+  const LabelledGroups<T> labelled(call, LabelledGroups<T>::wanted(call, to));
   const auto finish = [&](const Abreast<T>& rows) {
     const GroupSummary<T>& s = rows.summary;
     const auto numbers = labelled.numbers(rows);
-    if (labelled.wants_loss(to.loss)) {
+    if (labelled.wants_loss()) {
       labelled.write_loss(rows, numbers, log1p_ratio(s.tail, s.top), to.loss);
     }
     if (terms == nullptr) return;
@@ -160,10 +160,20 @@ inline bool abreast_cross_entropy(const Call& call, index_t begin, index_t end, 
       const Normalizer<T, P> scaled(s.sum, numbers.curvature);
       const NormalizerByRow<T> factors(scaled);
       const ByRow<T> at_label(labelled.label_gradient(rows, numbers, labelled.label_term(rows)));
+      const bool smoothed = labelled.smoothed();
+      const V none(T(0));
+      const ByRow<T> less(smoothed ? labelled.subtracted(numbers) : none),
+          at_own(smoothed ? labelled.top_gradient(rows, numbers) : none);
+      const auto confident = static_cast<unsigned>(s.confident);
       for (int r = 0; r < rows.group.count; ++r) {
         T* const e = rows.e[r];
         const Factor<T> f = factors[r];
-        if (scaled.moves()) {
+        if (smoothed) {
+          const V step1 = factors.step1[r], step2 = factors.step2[r], minus = less[r];
+          each_overlapping(e, rows.n, [&](int k, V a, auto part) __attribute__((always_inline)) {
+            part.store(f.minus(a * step1 * step2, minus), e + k);
+          });
+        } else if (scaled.moves()) {
           const V step1 = factors.step1[r], step2 = factors.step2[r];
           each_overlapping(e, rows.n, [&](int k, V a, auto part) __attribute__((always_inline)) {
             part.store(f(a * step1 * step2), e + k);
@@ -176,6 +186,7 @@ inline bool abreast_cross_entropy(const Call& call, index_t begin, index_t end, 
         if (call.labels != nullptr) {
           e[label_of(call, rows.group.first.row() + r)] = at_label.of[r];
         }
+        if (smoothed && (confident >> r & 1) != 0) e[rows.argmax[r]] = at_own.of[r];
         blank(e, r);
       }
     }
@@ -193,7 +204,7 @@ inline void abreast_hvp(const Call& call, index_t begin, index_t end, void* memo
   using P = Pack<T>;
   using W = Wide<T, P>;
   using S = HvpScale<T>;
-  const LabelledGroups<T> labelled(call);
+  const LabelledGroups<T> labelled(call, Loss::unwanted);
   const auto finish = [&](Abreast<T>& rows) {
     const GroupSummary<T>& s = rows.summary;
     const auto numbers = labelled.numbers(rows);
