@@ -48,6 +48,12 @@ def _smoothed(name: str) -> Callable[..., Any]:
     )
 
 
+def _soft_scaled(name: str) -> Callable[..., Any]:
+    """Weights of rows make the shares of a class other numbers than the probabilities."""
+    function = getattr(sl, name)
+    return lambda a, **m: function(a.finite, a.probabilities, sample_weight=a.sample_weight, **m)
+
+
 LOSSES = (
     ("", "row"), ("_grad", "map"), ("_value_and_grad", "row"), ("_hessian_diag", "map"),
     ("_grad_and_hess_diag", "map"), ("_hessian", "matrix"),
@@ -57,7 +63,10 @@ CHOSEN: dict[str, Operation] = {
     **{
         f"{name}_{kind}": Operation(how(f"cross_entropy{name}"), result)
         for name, result in LOSSES
-        for kind, how in (("left_out", _with_rows_left_out), ("smoothed", _smoothed))
+        for kind, how in (
+            ("left_out", _with_rows_left_out), ("smoothed", _smoothed),
+            ("soft_scaled", _soft_scaled),
+        )
     },
     "hessian_free": Operation(lambda a, **m: sl.cross_entropy_hessian(a.logits, **m), "matrix"),
     "hessian_diag_free": Operation(
@@ -317,7 +326,10 @@ def _check(name: str, classes: int, dtype: np.dtype[Any], draw: Draw) -> None:
 
 
 def _reads_finite(name: str) -> bool:
-    return name.endswith(("_weighted", "_soft", "_where")) or name in ("softmin", "smooth_min")
+    return name.endswith(("_weighted", "_soft", "_soft_scaled", "_where")) or name in (
+        "softmin",
+        "smooth_min",
+    )
 
 
 @pytest.mark.parametrize("kind", DTYPES)

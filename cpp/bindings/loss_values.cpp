@@ -217,9 +217,18 @@ void LossTask::settle_labels() {
 }
 
 void LossTask::settle_probabilities() {
-  // As float64, not in logits' dtype: -1e-60 is negative, and would be -0 as float32.
-  check_all(function, "target", probabilities, ">= 0 for a class probability",
-            [](double p) { return !(p >= 0); });
+  bool valid = false;
+  {
+    const ReleaseGil release(element_count(probabilities.view));
+    const NotNegative not_negative = active_table().not_negative;
+    valid = for_each_run(probabilities.view, [&](const char* p, index_t count, index_t stride) {
+      return not_negative(p, stride, probabilities.format, count);
+    });
+  }
+  // Which of them it is, and whether one still is: the caller's array may change meanwhile.
+  if (!valid)
+    check_all(function, "target", probabilities, ">= 0 for a class probability",
+              [](double p) { return !(p >= 0); });
 }
 
 void LossTask::settle_damping() {

@@ -21,10 +21,11 @@ struct Probes {
 };
 
 // What the border needs of single values of any format: n of them from p, `stride` bytes apart, as
-// float64 (where they lie, or in scratch); and one value for n elements.
+// float64 (where they lie, or in scratch); one value for n elements; and, of floats, whether all n are at least 0.
 using Fetch = const double* (*)(const char* p, index_t stride, Format format, int n,
                                 double* scratch) noexcept;
 using Fill = void (*)(char* p, index_t stride, Format format, index_t n, double value) noexcept;
+using NotNegative = bool (*)(const char* p, index_t stride, Format format, index_t n) noexcept;
 
 struct KernelTable {
   const char* isa;                                       // "avx512", "avx2", "neon", "scalar"
@@ -32,6 +33,7 @@ struct KernelTable {
   Probes probes[2];                                      // by Dtype
   Fetch fetch;
   Fill fill;
+  NotNegative not_negative;
 };
 
 // Best first; "scalar" is always the last.

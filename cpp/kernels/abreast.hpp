@@ -37,7 +37,8 @@ struct Abreast {
       [W];  // of confident rows, where exponentials are wanted; else 0, or as find_tops() has it
   alignas(64) T label_logit[W];
   alignas(64) T label_of[W];
-  Wide<T, P> gap;  // of smoothed labels
+  Wide<T, P> gap, total;  // of dense targets, as Target has them
+  const T* shares[W];
 
   unsigned rows() const { return group.rows(); }
   T logit(int r, index_t k) const { return x[r][k]; }
@@ -49,11 +50,29 @@ struct Abreast {
     for (int r = 0; r < group.count; ++r) {
       LaneSum<T> sum;
       add_gaps<T>(sum, x[r], n, max[r]);
-      const Wide<T> total = sum.total();
-      hi[r] = total.value();
-      lo[r] = total.low();
+      const Wide<T> all = sum.total();
+      hi[r] = all.value();
+      lo[r] = all.low();
     }
     return Wide<T, P>::of(P::load(hi), P::load(lo));
+  }
+  void sum_shares(const Call& call, int) {
+    alignas(64) double hi[W] = {}, lo[W] = {}, gap_hi[W] = {}, gap_lo[W] = {};
+    alignas(64) T max[W] = {};
+    summary.highest.store(max);
+    RowCursor cursor(group.first);
+    for (int r = 0; r < group.count; ++r, cursor.advance()) {
+      shares[r] = reinterpret_cast<const T*>(cursor.locate(call.probabilities));
+      LaneSum<T> sum, gaps;
+      add_shares<T>(sum, gaps, shares[r], x[r], n, max[r]);
+      const Wide<T> all = sum.total(), of_gaps = gaps.total();
+      hi[r] = all.value();
+      lo[r] = all.low();
+      gap_hi[r] = of_gaps.value();
+      gap_lo[r] = of_gaps.low();
+    }
+    total = Wide<T, P>::of(P::load(hi), P::load(lo));
+    gap = Wide<T, P>::of(P::load(gap_hi), P::load(gap_lo));
   }
 
   // False, with nothing written, where a row needs a shift or has no regular result.

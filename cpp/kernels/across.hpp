@@ -21,7 +21,7 @@ struct GroupSlot {
   // Of the losses, a row each: what the exponentials may overwrite, and its class.
   alignas(64) T label_logit[Vec<T>::lanes];
   alignas(64) T label_of[Vec<T>::lanes];
-  Wide<T, Pack<T>> gap;  // of smoothed labels
+  Wide<T, Pack<T>> gap, total;  // of dense targets, as Target has them
 
   unsigned rows() const { return group.rows(); }
   T logit(int r, index_t k) const { return x.at(k)[r]; }
@@ -32,16 +32,39 @@ struct GroupSlot {
     const P top = widened(summary.highest), zero(0.0);
     const int lanes = n < 16 ? n : 16;
     for (int l = 0; l < lanes; ++l) {
-      lo[l] = zero;
-      hi[l] = gap_of<T>(top, widened(x.load(l)), lo[l]);
-    }
-    if (n <= 16 && sizeof(T) == sizeof(float)) return lanes_total<T>(hi, n);
-    for (int k = 16; k < n; ++k) {
-      P lost = zero;
-      add_to_lane<T>(hi[k % 16], lo[k % 16], gap_of<T>(top, widened(x.load(k)), lost));
-      if (sizeof(T) == sizeof(double)) lo[k % 16] = lo[k % 16] + lost;
+      P sum = zero, low = zero;
+      for (int k = l; k < n; k += 16) {
+        P lost = zero;
+        add_to_lane<T>(sum, low, gap_of<T>(top, widened(x.load(k)), lost));
+        if (sizeof(T) == sizeof(double)) low = low + lost;
+      }
+      hi[l] = sum;
+      lo[l] = low;
     }
     return lanes_total<T>(hi, lo, lanes);
+  }
+  // As add_shares of n classes; the shares are the other operand.
+  void sum_shares(const Call&, int n) {
+    using P = Pack<T>;
+    P hi[16], lo[16], gap_hi[16], gap_lo[16];
+    const P top = widened(summary.highest), zero(0.0);
+    const int lanes = n < 16 ? n : 16;
+    for (int l = 0; l < lanes; ++l) {
+      P sum = zero, low = zero, gaps = zero, gaps_low = zero;
+      for (int k = l; k < n; k += 16) {
+        const P t = widened(other.load(k));
+        P lost = zero;
+        add_to_lane<T>(sum, low, t);
+        add_to_lane<T>(gaps, gaps_low, share_of_gap<T>(t, top, widened(x.load(k)), lost));
+        if (sizeof(T) == sizeof(double)) gaps_low = gaps_low + lost;
+      }
+      hi[l] = sum;
+      lo[l] = low;
+      gap_hi[l] = gaps;
+      gap_lo[l] = gaps_low;
+    }
+    total = lanes_total<T>(hi, lo, lanes);
+    gap = lanes_total<T>(gap_hi, gap_lo, lanes);
   }
 };
 
@@ -185,8 +208,9 @@ inline Stages<T> stages_of(const Call& call) {
 // there are panels.
 enum class Keep : std::uint8_t { nothing, panel, apart, output };
 
-// What each_group's other operand, if any, is to finish(): read, to the slots' `other`, or written.
-enum class Also : bool { read, written };
+// What each_group's other operand, if any, is: read, to the slots' `other`, before start() or for finish() alone, or
+// written by finish().
+enum class Also : std::uint8_t { read_first, read, written };
 
 // From one group of W rows to the next, of those that are left: W, or less where the next one then has
 // W rows of its own, and none over, or begins a line of memory. Rows that two groups share are done
@@ -327,18 +351,22 @@ inline void each_group(const Call& call, index_t begin, index_t end, void* memor
       }
       used = kept;
     }
+    const auto read_other = [&] {
+      for (int i = 0; i < used && also; ++i) {
+        GroupSlot<T>& s = slots[i];
+        const T* const rows = also.packed(s.group);
+        if (rows != nullptr && !also.direct(s.group)) {
+          stages.read(rows, used, n, s.second);
+          s.other = in_panel(s.second);
+        } else {
+          s.other = also.read(s.group, s.second, buffer);
+        }
+      }
+    };
+    if (use == Also::read_first) read_other();
     for (int i = 0; i < used; ++i) start(slots[i]);
     stages.sums(slots, used, n, affine);
-    for (int i = 0; i < used && also && use == Also::read; ++i) {
-      GroupSlot<T>& s = slots[i];
-      const T* const rows = also.packed(s.group);
-      if (rows != nullptr && !also.direct(s.group)) {
-        stages.read(rows, used, n, s.second);
-        s.other = in_panel(s.second);
-      } else {
-        s.other = also.read(s.group, s.second, buffer);
-      }
-    }
+    if (use == Also::read) read_other();
     if constexpr (std::is_invocable_v<Finish, GroupSlot<T>*, int>) {
       finish(slots, used);
     } else {

@@ -1,4 +1,4 @@
-// Cross-entropy and its derivatives with rows across lanes: targets that are labels, or none.
+// Cross-entropy and its derivatives with rows across lanes: targets that are labels, probabilities as they are, or none.
 #pragma once
 
 #include "kernels/across_maps.hpp"
@@ -19,6 +19,7 @@ class LabelledGroups {
   LabelledGroups(const Call& call, Loss loss)
       : call_(call), smoothing_(call), loss_(loss == Loss::wanted) {
     // Of a label; where there is none W is 1.
+    soft_ = Target<T>::plain(call);
     weighs_ = call.labels != nullptr && call.label_smoothing != 0;
     smoothed_ = weighs_ && smoothing_.uniform.hi > 0;
   }
@@ -27,13 +28,17 @@ class LabelledGroups {
     return call.probabilities.data == nullptr &&
            (call.labels == nullptr || call.label_smoothing == 0 || call.weight == nullptr);
   }
+  // Beside a loss and its derivatives, probabilities have a place if there is no other operand.
+  static bool targeted(const Call& call) { return labelled(call) || Target<T>::plain(call); }
   bool smoothed() const { return smoothed_; }
+  bool soft() const { return soft_; }
   bool wants_loss() const { return loss_; }
   static bool suit(const Call& call) { return labelled(call) && suits_groups<T>(call); }
 
   // Before the exponentials take the logits' place.
   template <class Slot>
   void start(Slot& slot) const {
+    if (soft_) slot.sum_shares(call_, static_cast<int>(call_.classes));
     if (call_.labels == nullptr) return;
     find_labels(slot);
     if (!smoothed_ || !loss_) return;
@@ -105,6 +110,10 @@ class LabelledGroups {
       v.total = W{P::load(a)};
       v.unweighted = false;
     }
+    if (soft_) {
+      v.total = slot.total;
+      v.unweighted = false;
+    }
     if (weighs_) {
       v.total = spread(smoothing_.keep + smoothing_.uniform * smoothing_.weights);
       v.unweighted = false;
@@ -118,7 +127,7 @@ class LabelledGroups {
   template <class Slot>
   SOFTLANE_INLINE P loss(const Slot& slot, const Numbers& v, const W& log_ratio) const {
     const GroupSummary<T>& s = slot.summary;
-    if (smoothed_) return smoothed_loss(slot.gap, v, log_ratio);
+    if (smoothed_ || soft_) return dense_loss(slot.gap, v, log_ratio);
     const P zero(0.0), max = widened(s.highest), y = widened(V::load(slot.label_logit));
     const P d = max - y;
     const W value = difference<T>(max, y) + log_ratio;
@@ -138,7 +147,7 @@ class LabelledGroups {
     return select(equal(v.total.value(), zero), zero, either);
   }
 
-  SOFTLANE_INLINE P smoothed_loss(const W& gap, const Numbers& v, const W& log_ratio) const {
+  SOFTLANE_INLINE P dense_loss(const W& gap, const Numbers& v, const W& log_ratio) const {
     const P zero(0.0), gaps = v.row_scale * gap.value();
     const P value = ((v.total * log_ratio + gap) * v.row_scale).value();
     const P rough = v.row_scale * v.total.value() * log_ratio.value() + gaps;
@@ -181,9 +190,17 @@ class LabelledGroups {
   }
   template <class Slot>
   V top_gradient(const Slot& slot, const Numbers& v) const {
-    const GroupSummary<T>& s = slot.summary;
     const W kept = W::choose(label_at_top(slot), spread(Wide<T>{0}), spread(smoothing_.keep));
     const W others = kept + spread(smoothing_.uniform * (smoothing_.weights + Wide<T>{-1.0}));
+    return top_gradient(slot.summary, v, others);
+  }
+  // The same of shares, of which `own` is the maximum's.
+  template <class Slot>
+  V top_gradient(const Slot& slot, const Numbers& v, V own) const {
+    const W t = (spread(smoothing_.keep) * widened(own) + spread(smoothing_.uniform)) * P(1.0);
+    return top_gradient(slot.summary, v, slot.total + t * P(-1.0));
+  }
+  V top_gradient(const GroupSummary<T>& s, const Numbers& v, const W& others) const {
     const W rest = v.curvature * quotient(s.tail, s.sum) * P(-1.0);
     return narrowed<T>((v.scale * others + rest).value());
   }
@@ -225,8 +242,16 @@ class LabelledGroups {
  private:
   const Call& call_;
   Smoothing<T> smoothing_;
-  bool loss_, weighs_, smoothed_;
+  bool loss_, soft_, weighs_, smoothed_;
 };
+
+// The share of the class whose term is `key`, where there is one.
+template <class T>
+inline Vec<T> share_of_top(const GroupSlot<T>& slot, Vec<T> key, int n) {
+  Vec<T> own(T(0));
+  for (int k = 0; k < n; ++k) own = select(equal(slot.e.load(k), key), slot.other.load(k), own);
+  return own;
+}
 
 template <class T>
 inline void across_cross_entropy(const Call& call, index_t begin, index_t end, void* memory,
@@ -237,6 +262,8 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
   const Stream* const terms = to.gradient != nullptr ? to.gradient : to.diagonal;
   const bool both = to.gradient != nullptr && to.diagonal != nullptr;
   const Carrier<T> diagonal = both ? Carrier<T>(call, *to.diagonal) : Carrier<T>();
+  const bool soft = labelled.soft(), unit = unit_shares(call);
+  const Carrier<T> shares = soft ? Carrier<T>(call, call.probabilities) : Carrier<T>();
   using W = Wide<T, P>;
   const auto losses = [&](const GroupSlot<T>* slots, int used) {
     W log_ratio[most_batch];
@@ -291,6 +318,19 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
         labelled.blank(slot, numbers, e);
         return;
       }
+      if (soft) {
+        const Columns<T> t = slot.other;
+        const V key = s.lone_top(),
+                at_own = labelled.top_gradient(slot, numbers, share_of_top(slot, key, n));
+        const P scale = numbers.scale.value(), low = numbers.scale.low();
+        for (int k = 0; k < n; ++k) {
+          const V a = e.load(k), less = unit ? t.load(k) : scaled_share(t.load(k), scale, low);
+          const V v = scaled.minus(scaled.moves() ? scaled.moved(a) : a, less);
+          e.store(k, select(equal(a, key), at_own, v));
+        }
+        labelled.blank(slot, numbers, e);
+        return;
+      }
       const auto write = [&](auto move) __attribute__((always_inline)) {
         for (int k = 0; k < n; ++k) {
           const V v = scaled(move(e.load(k)));
@@ -309,12 +349,13 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
     if (labelled.wants_loss()) losses(slots, used);
     if (terms == nullptr) return;
     V at_top[most_batch], at_label[most_batch];
+    for (int i = 0; i < used; ++i) at_top[i] = at_label[i] = V(T(0));
     if (to.diagonal != nullptr) {
       for (int i = 0; i < used; ++i) {
         at_top[i] = labelled.top_curvature(slots[i], labelled.numbers(slots[i]));
       }
     }
-    if (to.gradient != nullptr) {
+    if (to.gradient != nullptr && !soft) {
       W term[most_batch];
       for (int i = 0; i < used; ++i) term[i] = labelled.label_term(slots[i]);
       for (int i = 0; i < used; ++i) {
@@ -324,9 +365,12 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
     for (int i = 0; i < used; ++i) derivatives(slots[i], at_top[i], at_label[i]);
   };
   each_group<T>(
-      call, begin, end, memory, terms != nullptr ? Keep::output : Keep::nothing, terms, diagonal,
-      both ? Also::written : Also::read, [&](GroupSlot<T>& slot) { labelled.start(slot); }, finish,
-      rows_kernel);
+      call, begin, end, memory, terms != nullptr ? Keep::output : Keep::nothing, terms,
+      soft ? shares : diagonal,
+      soft   ? Also::read_first
+      : both ? Also::written
+             : Also::read,
+      [&](GroupSlot<T>& slot) { labelled.start(slot); }, finish, rows_kernel);
 }
 
 // As cross_entropy_hvp_rows.

@@ -174,6 +174,33 @@ struct Variance {
   }
 };
 
+// s t
+template <class T>
+SOFTLANE_INLINE Vec<T> scaled_share(Vec<T> t, const Pack<T>& s, const Pack<T>& low) {
+  const Pack<T> c = widened(t);
+  return narrowed<T>(fma1(c, s, fma1(c, low, Pack<T>(0.0))));
+}
+inline bool unit_shares(const Call& call) { return call.scale == 1 && call.row_scale == nullptr; }
+
+// e -> c e - s t, of n classes and plain shares t of a target. Where `unit` s is 1, for all rows of the call.
+template <class T>
+SOFTLANE_INLINE void subtract_shares(T* e, const T* t, int n, const Factor<T>& factor, Vec<T> step1,
+                                     Vec<T> step2, const Wide<T>& scale, bool unit) {
+  using V = Vec<T>;
+  using P = Pack<T>;
+  if (unit) {
+    each_overlapping(e, n, [=](int k, V a, auto part) __attribute__((always_inline)) {
+      part.store(factor.minus(a * step1 * step2, part.load(t + k)), e + k);
+    });
+  } else {
+    const P s(scale.value()), low(scale.low());
+    each_overlapping(e, n, [=](int k, V a, auto part) __attribute__((always_inline)) {
+      const V less = scaled_share(part.load(t + k), s, low);
+      part.store(factor.minus(a * step1 * step2, less), e + k);
+    });
+  }
+}
+
 template <class T>
 inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, void* memory,
                                 const Results& to) {
@@ -255,6 +282,9 @@ inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, vo
             each_overlapping(e, n, [=](int k, V a, auto part) __attribute__((always_inline)) {
               part.store(factor.minus(moves ? a * step1 * step2 : a, less), e + k);
             });
+          } else if (Target<T>::plain(call)) {
+            const T* const t = cursor.of<T>(call.probabilities).fetch(k0, n, scratch.other);
+            subtract_shares(e, t, n, factor, step1, step2, subtract, unit_shares(call));
           } else if (target.dense()) {
             const Row<T> probabilities = cursor.of<T>(call.probabilities);
             const T* t = probabilities ? probabilities.fetch(k0, n, scratch.other) : nullptr;

@@ -98,8 +98,9 @@ inline bool abreast_cross_entropy(const Call& call, index_t begin, index_t end, 
   using P = Pack<T>;
   const Stream* const terms = to.gradient != nullptr ? to.gradient : to.diagonal;
   const bool both = to.gradient != nullptr && to.diagonal != nullptr;
-  if (!LabelledGroups<T>::labelled(call) ||
-      !suits_abreast<T>(call, terms, both ? to.diagonal : nullptr))
+  if (!LabelledGroups<T>::targeted(call) ||
+      !suits_abreast<T>(call, terms, both ? to.diagonal : nullptr) ||
+      (call.probabilities.data != nullptr && !lies_abreast<T>(call, call.probabilities)))
     return false;
   const LabelledGroups<T> labelled(call, LabelledGroups<T>::wanted(call, to));
   const auto finish = [&](const Abreast<T>& rows) {
@@ -159,16 +160,28 @@ inline bool abreast_cross_entropy(const Call& call, index_t begin, index_t end, 
     if (to.gradient != nullptr) {
       const Normalizer<T, P> scaled(s.sum, numbers.curvature);
       const NormalizerByRow<T> factors(scaled);
-      const ByRow<T> at_label(labelled.label_gradient(rows, numbers, labelled.label_term(rows)));
-      const bool smoothed = labelled.smoothed();
-      const V none(T(0));
-      const ByRow<T> less(smoothed ? labelled.subtracted(numbers) : none),
-          at_own(smoothed ? labelled.top_gradient(rows, numbers) : none);
+      const ByRow<T> at_label(
+          labelled.soft() ? V(T(0))
+                          : labelled.label_gradient(rows, numbers, labelled.label_term(rows)));
+      const bool smoothed = labelled.smoothed(), soft = labelled.soft();
       const auto confident = static_cast<unsigned>(s.confident);
+      const V none(T(0));
+      alignas(64) T own[V::lanes] = {};
+      alignas(64) double scale[V::lanes], scale_low[V::lanes];
+      for (int r = 0; soft && r < rows.group.count; ++r) own[r] = rows.shares[r][rows.argmax[r]];
+      numbers.scale.value().store(scale);
+      numbers.scale.low().store(scale_low);
+      const ByRow<T> less(smoothed ? labelled.subtracted(numbers) : none),
+          at_own(smoothed ? labelled.top_gradient(rows, numbers)
+                 : soft   ? labelled.top_gradient(rows, numbers, V::load(own))
+                          : none);
       for (int r = 0; r < rows.group.count; ++r) {
         T* const e = rows.e[r];
         const Factor<T> f = factors[r];
-        if (smoothed) {
+        if (soft) {
+          subtract_shares(e, rows.shares[r], rows.n, f, factors.step1[r], factors.step2[r],
+                          Wide<T>::of(scale[r], scale_low[r]), unit_shares(call));
+        } else if (smoothed) {
           const V step1 = factors.step1[r], step2 = factors.step2[r], minus = less[r];
           each_overlapping(e, rows.n, [&](int k, V a, auto part) __attribute__((always_inline)) {
             part.store(f.minus(a * step1 * step2, minus), e + k);
@@ -186,7 +199,7 @@ inline bool abreast_cross_entropy(const Call& call, index_t begin, index_t end, 
         if (call.labels != nullptr) {
           e[label_of(call, rows.group.first.row() + r)] = at_label.of[r];
         }
-        if (smoothed && (confident >> r & 1) != 0) e[rows.argmax[r]] = at_own.of[r];
+        if ((smoothed || soft) && (confident >> r & 1) != 0) e[rows.argmax[r]] = at_own.of[r];
         blank(e, r);
       }
     }
@@ -257,7 +270,10 @@ template <class T>
 inline void any_cross_entropy(const Call& call, index_t begin, index_t end, void* memory,
                               const Results& to, Kernel rows_kernel) {
   if (abreast_cross_entropy<T>(call, begin, end, memory, to, rows_kernel)) return;
-  if (!LabelledGroups<T>::suit(call)) return rows_kernel(call, begin, end, memory);
+  // Probabilities are read beside the logits, where a second output would be written.
+  const bool both = to.gradient != nullptr && to.diagonal != nullptr;
+  const bool suits = Target<T>::plain(call) ? !both : LabelledGroups<T>::labelled(call);
+  if (!suits || !suits_groups<T>(call)) return rows_kernel(call, begin, end, memory);
   across_cross_entropy<T>(call, begin, end, memory, to, rows_kernel);
 }
 

@@ -37,12 +37,38 @@ inline void fill_values(char* p, index_t stride, Format format, index_t n, doubl
   Row<double>{p, stride, format}.fill(n, value);
 }
 
+// Elements are not rounded: -1e-60 is negative, and would be -0 as float32.
+template <class T>
+inline bool row_is_not_negative(const Row<T>& row, index_t n) {
+  using V = Vec<T>;
+  T scratch[block_size];
+  const V zero(T(0));
+  for (index_t k0 = 0; k0 < n; k0 += block_size) {
+    const int count = block_length(n, k0);
+    const T* const a = row.fetch(k0, count, scratch);
+    unsigned bad = 0;
+    each_vector<T>(count, [&](int k, auto part) __attribute__((always_inline)) {
+      const V v = part.load(a + k);
+      bad |= static_cast<unsigned>(greater(zero, v)) | ~static_cast<unsigned>(equal(v, v));
+    });
+    if ((bad & ((1u << V::lanes) - 1)) != 0) return false;
+  }
+  return true;
+}
+inline bool not_negative(const char* p, index_t stride, Format format, index_t n) noexcept {
+  char* const data = const_cast<char*>(p);
+  return format.element == Element::float64
+             ? row_is_not_negative(Row<double>{data, stride, format}, n)
+             : row_is_not_negative(Row<float>{data, stride, format}, n);
+}
+
 const KernelTable& table() {
   static const KernelTable t = {SOFTLANE_TABLE_QUOTE(SOFTLANE_ISA),
                                 {SOFTLANE_TABLE_ROW(float), SOFTLANE_TABLE_ROW(double)},
                                 {probes<float>(), probes<double>()},
                                 fetch_values,
-                                fill_values};
+                                fill_values,
+                                not_negative};
   return t;
 }
 

@@ -69,6 +69,37 @@ SOFTLANE_INLINE void add_gaps(LaneSum<T>& sum, const T* x, int n, T max) {
   }
 }
 
+// A share of a gap, t (max - x), in which 0 (-inf) is 0 and an infinite share of nothing nothing, and what its rounding lost.
+template <class T, class D>
+SOFTLANE_INLINE D share_of_gap(D t, D top, D x, D& lost) {
+  const D zero(0.0), d = top - x;
+  const D product = select(equal(t, zero), zero, select(equal(d, zero), zero, t * d));
+  if (sizeof(T) == 4) return product;
+  const D back = top - d, rest = fma1(t, d, zero - product) + t * ((back - x) + (top - (d + back)));
+  lost = select(equal(rest - rest, zero), rest, zero);  // not where t is 0 or infinite, or d is
+  return product;
+}
+
+// The shares of n classes of a row, and those of their gaps, where neither weights nor smoothing change them.
+template <class T>
+SOFTLANE_INLINE void add_shares(LaneSum<T>& shares, LaneSum<T>& gaps, const T* t, const T* x, int n,
+                                T max) {
+  using D = Vec<double>;
+  const D top(static_cast<double>(max));
+  const auto add = [&](int k, int count) __attribute__((always_inline)) {
+    const Lanes<T> c = Lanes<T>::load(t + k, count), v = Lanes<T>::load(x + k, count);
+    for (int j = 0; j < Lanes<T>::registers; ++j) {
+      D lost(0.0);
+      shares.add(j, c.d[j]);
+      gaps.add(j, share_of_gap<T>(c.d[j], top, v.d[j], lost));
+      if (sizeof(T) == sizeof(double)) gaps.add_low(j, lost);
+    }
+  };
+  int k = 0;
+  for (; k + 16 <= n; k += 16) add(k, 16);
+  if (k < n) add(k, n - k);
+}
+
 // sum of tt_k (max - x_k) of a smoothed label, from what all classes bring to it, the label's own share (1 - eps) w_y and
 // its gap. They are added apart, for 0 (-inf) must not come from a zero weight.
 template <class T, class D>
@@ -106,6 +137,12 @@ class Target {
     gap_ = Wide<T>{0};
   }
 
+  // Are probabilities tt as they are? One answer for all rows of a call.
+  static bool plain(const Call& call) {
+    return call.probabilities.data != nullptr && call.weight == nullptr &&
+           call.label_smoothing == 0;
+  }
+
   // W, and sum of tt_k (max - x_k) with 0 (-inf) = 0, for a dense target.
   void sum(const Row<T>& x, T max, const Scratch<T>& scratch) {
     LaneSum<T> totals, gaps;
@@ -116,6 +153,16 @@ class Target {
       }
       gap_ = smoothing_.of_gaps() * gaps.total();
       return add_label(x, max);
+    }
+    if (plain(call_)) {
+      for (index_t k0 = 0; k0 < call_.classes; k0 += block_size) {
+        const int n = block_length(call_.classes, k0);
+        const T* const a = x.fetch(k0, n, scratch.logits);
+        add_shares<T>(totals, gaps, probabilities_.fetch(k0, n, scratch.other), a, n, max);
+      }
+      gap_ = gaps.total();
+      total_ = totals.total();
+      return;
     }
     const D zero(0.0), top(static_cast<double>(max));
     for (index_t k0 = 0; k0 < call_.classes; k0 += block_size) {
