@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from operations import OPERATIONS, Inputs, Operation, Results, names_for
+from operations import OPERATIONS, Inputs, Operation, Results, _keep, names_for
 
 import softlane as sl
 
@@ -68,6 +68,16 @@ CHOSEN: dict[str, Operation] = {
             ("soft_scaled", _soft_scaled),
         )
     },
+    "softmax_where_some_are_nan": Operation(
+        lambda a, **m: sl.softmax(a.logits, where=_keep(a), **m), "map"
+    ),
+    "logsumexp_where": Operation(
+        lambda a, **m: sl.logsumexp(a.logits, where=_keep(a), **m), "row"
+    ),
+    "smooth_min_where": Operation(
+        lambda a, **m: sl.smooth_min(a.logits, temperature=0.7, where=_keep(a), **m), "row"
+    ),
+    "entropy_where": Operation(lambda a, **m: sl.entropy(a.logits, where=_keep(a), **m), "row"),
     "hessian_free": Operation(lambda a, **m: sl.cross_entropy_hessian(a.logits, **m), "matrix"),
     "hessian_diag_free": Operation(
         lambda a, **m: sl.cross_entropy_hessian_diag(a.logits, **m), "map"
