@@ -18,7 +18,7 @@ from statistics import geometric_mean, median
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from bench.cells import OPERATIONS, Array, Cell, grid
+from bench.cells import OPERATIONS, OPTIONS, Array, Cell, grid
 from bench.worker import pin
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,9 +91,10 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(__doc__)
     shapes = arguments[2] if len(arguments) > 2 else SHAPES
     operations = arguments[3] if len(arguments) > 3 else USUAL
-    unknown = sorted(set(operations.split(",")).difference(OPERATIONS))
+    known = OPERATIONS + OPTIONS
+    unknown = sorted(set(operations.split(",")).difference(known))
     if unknown:
-        sys.exit(f"no operation {', '.join(unknown)}: there are {', '.join(OPERATIONS)}")
+        sys.exit(f"no operation {', '.join(unknown)}: there are {', '.join(known)}")
     if not cells(shapes, operations):
         sys.exit("no cell is left: Hessians of more than 2^26 elements are left out")
     copies = [Copy(where, shapes, operations) for where in arguments[:2]]

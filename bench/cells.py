@@ -18,6 +18,9 @@ OPERATIONS = (
     "hvp",
     "hessian",
 )
+# Not of the grid, but by name: softmax of 8 logits of 10, and loss and gradient of labels
+# smoothed by 0.1 and of probabilities.
+OPTIONS = ("masked_softmax", "smoothed_value_and_grad", "soft_value_and_grad")
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 ITEMSIZE = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
 LAYOUTS = ("out", "strided", "fresh")
@@ -106,14 +109,18 @@ class Cell:
             "grad_and_hess_diag": 2 * n * size,
             "hvp": n * size,
             "hessian": n * self.array.classes * size,
+            "masked_softmax": n * size,
+            "smoothed_value_and_grad": n * size + rows * loss_size,
+            "soft_value_and_grad": n * size + rows * loss_size,
         }[self.op]
 
     @property
     def input_bytes(self) -> int:
         """Bytes read from memory: a strided array's cache lines come whole."""
-        arrays = 2 if self.op == "hvp" else 1
+        arrays = 2 if self.op in ("hvp", "soft_value_and_grad") else 1
         stride = 2 if self.array.layout == "strided" else 1
-        return arrays * stride * self.elements * ITEMSIZE[self.dtype]
+        mask = self.elements if self.op == "masked_softmax" else 0
+        return arrays * stride * self.elements * ITEMSIZE[self.dtype] + mask
 
     def to_json(self) -> dict[str, Any]:
         return {

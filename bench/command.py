@@ -16,6 +16,7 @@ from bench.cells import (
     LARGEST_HESSIAN,
     LARGEST_QUICK_HESSIAN,
     OPERATIONS,
+    OPTIONS,
     Array,
     Cell,
     grid,
@@ -119,7 +120,8 @@ def parser() -> argparse.ArgumentParser:
     size.add_argument("--quick", action="store_true", help="under a minute (the default)")
     size.add_argument("--full", action="store_true", help="the whole grid")
     add = options.add_argument
-    add("--op", type=_list(_one_of(OPERATIONS)), metavar="LIST", help=f"of {', '.join(OPERATIONS)}")
+    ops = OPERATIONS + OPTIONS
+    add("--op", type=_list(_one_of(ops)), metavar="LIST", help=f"of {', '.join(ops)}")
     add("--dtype", type=_list(_one_of(DTYPES)), metavar="LIST", help=f"of {', '.join(DTYPES)}")
     add(
         "--shape",

@@ -24,7 +24,11 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "grad_and_hess_diag": sl.cross_entropy_grad_and_hess_diag,
     "hvp": sl.cross_entropy_hvp,
     "hessian": sl.cross_entropy_hessian,
+    "masked_softmax": sl.softmax,
+    "smoothed_value_and_grad": sl.cross_entropy_value_and_grad,
+    "soft_value_and_grad": sl.cross_entropy_value_and_grad,
 }
+SMOOTHING = 0.1
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
@@ -47,12 +51,16 @@ def supported(name: str) -> bool:
 
 @dataclass
 class Problem:
-    """Logits x, labels of x's shape without its class axis, and a vector v of x's shape."""
+    """Logits x, labels of x's shape without its class axis, and of x's shape a vector v and a mask.
+
+    Where probabilities are the target, they are v.
+    """
 
     cell: Cell
     x: AnyArray
     labels: NDArray[np.int64]
     v: AnyArray
+    mask: NDArray[np.bool_]
 
     @classmethod
     def of(cls, cell: Cell) -> Problem:
@@ -68,9 +76,17 @@ class Problem:
 
         rows = array.shape[: array.axis] + array.shape[array.axis :][1:]
         labels = np.asarray(rng.integers(array.classes, size=rows))
-        # A derivative's vector is only read by hvp; others get no memory for it.
-        x = normal(3)
-        return cls(cell, x, labels, normal(1) if cell.op == "hvp" else x)
+        # Only what the operation reads gets memory.
+        x, v, mask = normal(3), None, np.ones((), bool)
+        if cell.op == "hvp":
+            v = normal(1)
+        elif cell.op == "soft_value_and_grad":
+            shares = np.exp(normal(1).astype(np.float32))
+            v = normal(0)
+            v[...] = shares / shares.sum(array.axis, keepdims=True)
+        elif cell.op == "masked_softmax":
+            mask = rng.random(array.shape) < 0.8
+        return cls(cell, x, labels, x if v is None else v, mask)
 
     @property
     def axis(self) -> int:
@@ -95,6 +111,9 @@ class Problem:
             "grad_and_hess_diag": ((full, dtype), (full, dtype)),
             "hvp": ((full, dtype),),
             "hessian": (((*without, array.classes, array.classes), dtype),),
+            "masked_softmax": ((full, dtype),),
+            "smoothed_value_and_grad": ((rows, loss), (full, dtype)),
+            "soft_value_and_grad": ((rows, loss), (full, dtype)),
         }
         return tuple(np.full(shape, 7, kind) for shape, kind in specs[self.cell.op])
 
@@ -117,4 +136,11 @@ def softlane_call(problem: Problem) -> Call:
             return lambda: function(x, v, axis=axis, out=out)
         case "hessian":
             return lambda: function(x, axis=axis, out=out)
+        case "masked_softmax":
+            mask = problem.mask
+            return lambda: function(x, axis, where=mask, out=out)
+        case "smoothed_value_and_grad":
+            return lambda: function(x, y, axis, label_smoothing=SMOOTHING, out=out)
+        case "soft_value_and_grad":
+            return lambda: function(x, v, axis, out=out)
     return lambda: function(x, y, axis, out=out)

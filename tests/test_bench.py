@@ -224,11 +224,11 @@ def test_missing_peers_and_a_busy_machine_are_named(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("text", ["5x7", "5x7:strided", "5x7:fresh", "7x5@0", "3x5x4@1", "7"])
 def test_peers_agree_with_softlane(text: str) -> None:
-    from bench.cells import OPERATIONS
+    from bench.cells import OPERATIONS, OPTIONS
     from bench.measure import find_peers
 
     peers, _ = find_peers(1, ["NumPy", "SciPy", "scikit-learn"])
-    for op in OPERATIONS:
+    for op in OPERATIONS + OPTIONS:
         states = _measure(peers, text, op)["peers"]
         assert {s["state"] for s in states.values()} <= {"timed", "not applicable"}, (op, states)
         assert states["NumPy"]["state"] == "timed"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bench.peers.base import Foreign, Peer
-from bench.problem import Call, Problem
+from bench.problem import SMOOTHING, Call, Problem
 
 
 class Jax(Peer):
@@ -26,7 +26,9 @@ class Jax(Peer):
         jax = self._jax
         function = jax.jit(self._function(problem))
         arguments = [problem.x]
-        if problem.cell.op == "hvp":
+        if problem.cell.op == "masked_softmax":
+            arguments.append(problem.mask)
+        if problem.cell.op in ("hvp", "soft_value_and_grad"):
             arguments.append(problem.v)
         if problem.cell.array.layout == "strided":
             # No JAX array has strides: to take one over is part of the call.
@@ -47,8 +49,15 @@ class Jax(Peer):
             picked = jnp.take_along_axis(x, jnp.expand_dims(labels, axis), axis).squeeze(axis)
             return nn.logsumexp(x, axis) - picked
 
-        def value_and_grad(x: Foreign) -> Foreign:
-            value, pullback = jax.vjp(loss, x)
+        def smoothed(x: Foreign) -> Foreign:
+            uniform = nn.logsumexp(x, axis) - x.mean(axis)
+            return (1 - SMOOTHING) * loss(x) + SMOOTHING * uniform
+
+        def soft(x: Foreign, t: Foreign) -> Foreign:
+            return t.sum(axis) * nn.logsumexp(x, axis) - (t * x).sum(axis)
+
+        def of_both(function: Foreign, x: Foreign, *more: Foreign) -> Foreign:
+            value, pullback = jax.vjp(lambda y: function(y, *more), x)
             return value, pullback(jnp.ones_like(value))[0]
 
         def grad_and_hess_diag(x: Foreign) -> Foreign:
@@ -70,7 +79,10 @@ class Jax(Peer):
             "log_softmax": lambda x: nn.log_softmax(x, axis),
             "logsumexp": lambda x: nn.logsumexp(x, axis),
             "cross_entropy": loss,
-            "value_and_grad": value_and_grad,
+            "value_and_grad": lambda x: of_both(loss, x),
+            "masked_softmax": lambda x, mask: nn.softmax(x, axis, where=mask),
+            "smoothed_value_and_grad": lambda x: of_both(smoothed, x),
+            "soft_value_and_grad": lambda x, t: of_both(soft, x, t),
             "grad_and_hess_diag": grad_and_hess_diag,
             "hvp": hvp,
             "hessian": hessian,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bench.peers.base import Foreign, Peer, UnavailableError, matrix
-from bench.problem import AnyArray, Call, Problem
+from bench.problem import SMOOTHING, AnyArray, Call, Problem
 
 FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
 
@@ -84,6 +84,45 @@ def _value_and_grad(x, y, v, a, b):  # type: ignore[no-untyped-def]  # noqa: ANN
         a[i, 0] = log(total) - (x[i, y[i]] - top)
 
 
+def _smoothed_value_and_grad(x, y, v, a, b):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001
+    for i in prange(x.shape[0]):
+        n = x.shape[1]
+        top = x[i, 0]
+        for k in range(n):
+            top = max(top, x[i, k])
+        total = top - top
+        gaps = top - top
+        for k in range(n):
+            e = exp(x[i, k] - top)
+            b[i, k] = e
+            total += e
+            gaps += top - x[i, k]
+        for k in range(n):
+            b[i, k] = b[i, k] / total - SMOOTHING / n
+        b[i, y[i]] -= 1 - SMOOTHING
+        gaps = (1 - SMOOTHING) * (top - x[i, y[i]]) + SMOOTHING / n * gaps
+        a[i, 0] = log(total) + gaps
+
+
+def _soft_value_and_grad(x, y, v, a, b):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001
+    for i in prange(x.shape[0]):
+        top = x[i, 0]
+        for k in range(x.shape[1]):
+            top = max(top, x[i, k])
+        total = top - top
+        gaps = top - top
+        shares = top - top
+        for k in range(x.shape[1]):
+            e = exp(x[i, k] - top)
+            b[i, k] = e
+            total += e
+            gaps += v[i, k] * (top - x[i, k])
+            shares += v[i, k]
+        for k in range(x.shape[1]):
+            b[i, k] = b[i, k] * shares / total - v[i, k]
+        a[i, 0] = shares * log(total) + gaps
+
+
 def _grad_and_hess_diag(x, y, v, a, b):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001
     for i in prange(x.shape[0]):
         top = x[i, 0]
@@ -143,6 +182,8 @@ LOOPS = {
     "logsumexp": _logsumexp,
     "cross_entropy": _cross_entropy,
     "value_and_grad": _value_and_grad,
+    "smoothed_value_and_grad": _smoothed_value_and_grad,
+    "soft_value_and_grad": _soft_value_and_grad,
     "grad_and_hess_diag": _grad_and_hess_diag,
     "hvp": _hvp,
     "hessian": _hessian,
@@ -165,6 +206,8 @@ class Numba(Peer):
     def _loop(self, op: str) -> Foreign:
         if op not in self._compiled:
             parallel = self.threads > 1
+            if op not in LOOPS:
+                raise UnavailableError("no such operation")
             loop = LOOPS[op]
             # numba sees prange by what the global of that name is when it compiles.
             loop.__globals__["prange"] = self._numba.prange

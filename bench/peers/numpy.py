@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bench.peers.base import Peer
-from bench.problem import AnyArray, Call, Problem
+from bench.problem import SMOOTHING, AnyArray, Call, Problem
 
 
 class NumPy(Peer):
@@ -74,6 +74,48 @@ class NumPy(Peer):
         k = np.arange(p.shape[-1])
         hessian[..., k, k] += p
         return hessian
+
+    def masked_softmax(
+        self, problem: Problem, out: AnyArray | None, _: AnyArray | None
+    ) -> AnyArray:
+        x, axis, mask = problem.x, problem.axis, problem.mask
+        z = np.where(mask, x, x.dtype.type(-np.inf))
+        top = z.max(axis, keepdims=True)
+        e: AnyArray = np.subtract(z, np.where(top == -np.inf, x.dtype.type(0), top), out=out)
+        np.exp(e, out=e)
+        total = e.sum(axis, keepdims=True)
+        e /= np.where(total == 0, x.dtype.type(1), total)
+        return e
+
+    def smoothed_value_and_grad(
+        self, problem: Problem, _: AnyArray | None, grad: AnyArray | None
+    ) -> tuple[AnyArray, AnyArray]:
+        x, axis, labels = problem.x, problem.axis, self._labels(problem)
+        share = x.dtype.type(SMOOTHING / x.shape[axis])
+        e = np.subtract(x, x.max(axis, keepdims=True), out=grad)
+        picked = np.take_along_axis(e, labels, axis)
+        gaps = e.sum(axis, keepdims=True)
+        np.exp(e, out=e)
+        total = e.sum(axis, keepdims=True)
+        e /= total
+        e -= share
+        kept = x.dtype.type(1 - SMOOTHING)
+        np.put_along_axis(e, labels, np.take_along_axis(e, labels, axis) - kept, axis)
+        loss: AnyArray = (np.log(total) - kept * picked - share * gaps).squeeze(axis)
+        return loss, e
+
+    def soft_value_and_grad(
+        self, problem: Problem, _: AnyArray | None, grad: AnyArray | None
+    ) -> tuple[AnyArray, AnyArray]:
+        x, axis, shares = problem.x, problem.axis, problem.v
+        e = np.subtract(x, x.max(axis, keepdims=True), out=grad)
+        gaps, whole = (shares * e).sum(axis, keepdims=True), shares.sum(axis, keepdims=True)
+        np.exp(e, out=e)
+        total = e.sum(axis, keepdims=True)
+        e *= whole / total
+        e -= shares
+        loss: AnyArray = (whole * np.log(total) - gaps).squeeze(axis)
+        return loss, e
 
     @staticmethod
     def _labels(problem: Problem) -> AnyArray:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bench.peers.base import Foreign, Peer
-from bench.problem import AnyArray, Call, Problem
+from bench.problem import SMOOTHING, AnyArray, Call, Problem
 
 
 class PyTorch(Peer):
@@ -35,10 +35,12 @@ class PyTorch(Peer):
 
     def prepare(self, problem: Problem) -> Call:
         x, axis, op = self.tensor(problem.x), problem.axis, problem.cell.op
-        if op in ("cross_entropy", "value_and_grad"):
+        if op == "cross_entropy" or op.endswith("value_and_grad"):
             return self._loss(problem, x)
         outs = () if problem.fresh else tuple(map(self.tensor, problem.outputs()))
         into = {"out": outs[0]} if outs else {}
+        if op == "masked_softmax":
+            return self._masked_softmax(problem, x, into)
         if op in ("softmax", "log_softmax", "logsumexp"):
             return self._map(getattr(self._torch, op), x, axis, into)
         if op == "grad_and_hess_diag":
@@ -61,6 +63,19 @@ class PyTorch(Peer):
 
         return hessian
 
+    def _masked_softmax(self, problem: Problem, x: Foreign, into: dict[str, Any]) -> Call:
+        """Of rows that keep something; those that do not are set to 0 as softlane has them."""
+        torch, axis = self._torch, problem.axis
+        out = torch.from_numpy(~problem.mask)
+        empty = out.all(axis, keepdim=True)
+        some_empty = bool(empty.any())
+
+        def masked_softmax() -> Foreign:
+            p = torch.softmax(x.masked_fill(out, -torch.inf), axis, **into)
+            return p.masked_fill_(empty, 0) if some_empty else p
+
+        return masked_softmax
+
     @staticmethod
     def _map(function: Foreign, x: Foreign, axis: int, into: dict[str, Any]) -> Call:
         if into:
@@ -72,18 +87,23 @@ class PyTorch(Peer):
         """F.cross_entropy wants the classes second, or first of one dimension."""
         F = self._torch.nn.functional
         logits = x.movedim(problem.axis, min(1, x.ndim - 1))
-        labels = self._torch.from_numpy(problem.labels)
+        target = self._torch.from_numpy(problem.labels)
+        options: dict[str, Any] = {"reduction": "none"}
+        where = min(1, x.ndim - 1)
+        if problem.cell.op == "smoothed_value_and_grad":
+            options["label_smoothing"] = SMOOTHING
+        if problem.cell.op == "soft_value_and_grad":
+            target = self.tensor(problem.v).movedim(problem.axis, where)
         if problem.cell.op == "cross_entropy":
-            return lambda: F.cross_entropy(logits, labels, reduction="none")
+            return lambda: F.cross_entropy(logits, target, **options)
 
         leaf = x.detach().requires_grad_()
-        ones = self._torch.ones(labels.shape, dtype=x.dtype)
+        ones = self._torch.ones(problem.labels.shape, dtype=x.dtype)
         grad = self._torch.autograd.grad
-        where = min(1, x.ndim - 1)
 
         def value_and_grad() -> Foreign:
             moved = leaf.movedim(problem.axis, where)
-            loss = F.cross_entropy(moved, labels, reduction="none")
+            loss = F.cross_entropy(moved, target, **options)
             return loss, grad(loss, leaf, ones)[0]
 
         return value_and_grad
