@@ -22,6 +22,7 @@ struct GroupSlot {
   alignas(64) T label_logit[Vec<T>::lanes];
   alignas(64) T label_of[Vec<T>::lanes];
   Wide<T, Pack<T>> gap, total;  // of dense targets, as Target has them
+  unsigned empty = 0;           // rows of which a mask leaves nothing
 
   unsigned rows() const { return group.rows(); }
   T logit(int r, index_t k) const { return x.at(k)[r]; }
@@ -131,6 +132,19 @@ __attribute__((noinline)) Columns<T> read_masked(const Call& call, const Carrier
   constexpr int W = Vec<T>::lanes;
   const int n = static_cast<int>(call.classes);
   const int last = call.space.ndim - 1;
+  if (W > 1 && logits.column_wise() && group.straight) {
+    Row<T> column{group.first.locate(call.logits), call.logits.row_stride[last],
+                  call.logits.format};
+    column.mask = group.first.locate(call.mask);
+    column.mask_stride = call.mask.row_stride[last];
+    column.absent = logits_of<T>(call, group.first).absent;
+    for (int k = 0; k < n; ++k) {
+      column.copy_to(0, W, panel + k * W);
+      column.data += call.logits.class_stride;
+      column.mask += call.mask.class_stride;
+    }
+    return in_panel(panel);
+  }
   if (logits.packed(group) != nullptr && call.mask.class_stride == 1 &&
       call.mask.row_stride[last] == n) {  // as one row
     logits_of<T>(call, group.first).copy_to(0, W * n, buffer);
@@ -148,6 +162,21 @@ __attribute__((noinline)) Columns<T> read_masked(const Call& call, const Carrier
   }
   read_panel(buffer, n, n, panel);
   return in_panel(panel);
+}
+
+// The rows of a group of which the mask leaves nothing, in whose place the panel gets zeros.
+template <class T>
+__attribute__((noinline)) unsigned take_out_empty(const Call& call, const GroupSlot<T>& slot) {
+  const Vec<T> lowest(negative_infinity<T>());
+  unsigned empty = 0;
+  RowCursor at(slot.group.first);
+  const unsigned none = static_cast<unsigned>(equal(slot.summary.highest, lowest)) & slot.rows();
+  for (int r = 0; none >> r != 0; ++r, at.advance()) {
+    if ((none >> r & 1) == 0 || logits_of<T>(call, at).any_kept(call.classes)) continue;
+    empty |= 1u << r;
+    for (index_t k = 0; k < call.classes; ++k) slot.x.at(k)[r] = T(0);
+  }
+  return empty;
 }
 
 // Is there no NaN? A row with one keeps what a mask leaves out of it, which no group does.
@@ -404,7 +433,10 @@ inline void each_group(const Call& call, index_t begin, index_t end, void* memor
     if (logits.crowded()) copy_crowded<Copy::in>(slots, used, &GroupSlot<T>::first, logits, n);
     unsigned fits = stages.begin(slots, used, n, affine);
     for (int i = 0; i < used && masked; ++i) {
-      if (!all_numbers(slots[i].x, n)) fits &= ~(1u << i);
+      GroupSlot<T>& s = slots[i];
+      s.empty = (fits >> i & 1) != 0 ? 0 : take_out_empty(call, s);
+      if (s.empty != 0) fits |= stages.begin(&s, 1, n, affine) << i;
+      if (!all_numbers(s.x, n)) fits &= ~(1u << i);
     }
     if (fits != (1u << used) - 1) {
       int kept = 0;
@@ -451,6 +483,13 @@ inline void each_group(const Call& call, index_t begin, index_t end, void* memor
     }
     if (written && also.crowded())
       copy_crowded<Copy::out>(slots, used, &GroupSlot<T>::second, also, n);
+    // What a row of nothing gives is no matter of its logits, which may have been overwritten.
+    for (int i = 0; i < used && masked; ++i) {
+      for (unsigned rows = slots[i].empty; rows != 0; rows &= rows - 1) {
+        const index_t row = slots[i].group.first.row() + first_set(rows);
+        rows_kernel(call, row, row + 1, memory);
+      }
+    }
   }
 }
 

@@ -115,7 +115,7 @@ class Logarithms {
                        blanked(Vec<T>(T(1)), s.bad, quiet_nan<T>()));
     }
     const auto close = cancels<T>(widened(s.highest), s.tail, s.sum, value, P(call_.temperature));
-    return static_cast<unsigned>(close) & slot.rows() & ~s.bad;
+    return static_cast<unsigned>(close) & slot.rows() & ~s.bad & ~slot.empty;
   }
 
   void gather(const GroupSlot<T>& slot, unsigned rows) {
