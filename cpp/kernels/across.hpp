@@ -43,7 +43,7 @@ struct GroupSlot {
 
  private:
   // The sum of term(k, what its rounding lost) as LaneSum has it, by a tree in registers: through arrays of lanes the
-  // smoothed loss of 4096x10 took FIGURES
+  // smoothed loss of 4096x10 took 62 us, not 40.
   template <class Term>
   static SOFTLANE_INLINE Wide<T, Pack<T>> of_lanes(int n, Term term) {
     using P = Pack<T>;
