@@ -118,6 +118,11 @@ def _soft(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda a, **more: function(a.finite, a.probabilities, **more)
 
 
+def _smoothed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Without class weights, which make another number of every share."""
+    return lambda a, **more: function(a.finite, a.labels, label_smoothing=0.125, **more)
+
+
 def _keep(a: Inputs) -> npt.NDArray[np.bool_]:
     return np.greater(a.probabilities, 0.5)  # laid out like them
 
@@ -139,6 +144,8 @@ OPERATIONS: dict[str, Operation] = {
     "log_softmax_where": Operation(
         lambda a, **m: sl.log_softmax(a.finite, where=_keep(a), **m), "map"
     ),
+    "logsumexp_where": Operation(lambda a, **m: sl.logsumexp(a.finite, where=_keep(a), **m), "row"),
+    "entropy_where": Operation(lambda a, **m: sl.entropy(a.finite, where=_keep(a), **m), "row"),
     "logsumexp_signed": Operation(
         lambda a, **m: sl.logsumexp(a.logits, b=a.vector, return_sign=True, **m), "row"
     ),
@@ -155,7 +162,9 @@ for _name, _function, _kind in (
     ("hessian_diag", sl.cross_entropy_hessian_diag, "map"),
     ("hessian", sl.cross_entropy_hessian, "matrix"),
 ):
-    for _suffix, _how in (("", _hard), ("_weighted", _weighted), ("_soft", _soft)):
+    for _suffix, _how in (
+        ("", _hard), ("_weighted", _weighted), ("_smooth", _smoothed), ("_soft", _soft),
+    ):  # fmt: skip
         OPERATIONS[_name + _suffix] = Operation(_how(_function), _kind)
 
 

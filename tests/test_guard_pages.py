@@ -26,6 +26,9 @@ Array = npt.NDArray[Any]
 MOST_CLASSES = 300
 MOST_MATRIX_CLASSES = 70
 ROWS = 3
+# Rows that go together, across lanes and abreast, and so many labels that they stay where they lie.
+TOGETHER = [(20, classes) for classes in (1, 2, 3, 7, 10, 16, 17, 37, 64, 80, 100, 255, 256, 257)]
+TOGETHER += [(600, 3), (600, 10)]
 # Matrices of rows in groups, and so many that they go past the caches (kernels/matrix.hpp).
 GROUPED = [(20, classes) for classes in range(1, 41)]
 STREAMED = [(500, 133), (130, 257)]
@@ -64,7 +67,7 @@ class Checker:
     def __init__(self, dtype: npt.DTypeLike) -> None:
         self.dtype = np.dtype(dtype)
         size = 8 * ROWS * MOST_CLASSES**2
-        self.inputs = [Guarded(3 * 8 * ROWS * MOST_CLASSES) for _ in range(5)]
+        self.inputs = [Guarded(8 * 20 * MOST_CLASSES) for _ in range(5)]
         self.outs = [Guarded(size) for _ in range(2)]
         self.calls = 0
 
@@ -91,6 +94,9 @@ class Checker:
                            guarded={"where": gm}, plain={"where": keep})  # fmt: skip
             for target, guarded in ((y, gy), (t, gt)):
                 self._loss(x, target, gx, guarded, axis, at_end)
+            smoothing = {"label_smoothing": 0.125}
+            self._same(sl.cross_entropy_value_and_grad, (x, y), (gx, gy), axis, at_end,
+                       guarded=smoothing, plain=smoothing)  # fmt: skip
             self._same(sl.cross_entropy_hvp, (x, v), (gx, gv), axis, at_end)
             self._same(sl.cross_entropy_hessian_solve, (x, v, s), (gx, gv, s), axis, at_end)
             # per class and per row, in the place of vector and probabilities
@@ -160,6 +166,9 @@ def main(isa: str) -> None:
                 checker.check(classes, rows, axis)
             for step in (2, 3):
                 checker.check_strided(classes, step)
+        for rows, classes in TOGETHER:
+            for axis in (-1, 0):
+                checker.check(classes, rows, axis)
         for rows, classes in GROUPED + STREAMED:
             size = rows * classes**2 * checker.dtype.itemsize
             checker.check_matrices(Guarded(size), rows, classes)

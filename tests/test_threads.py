@@ -221,7 +221,7 @@ def test_labels_that_another_thread_changes_are_classes_all_the_same() -> None:
                 labels[:] = 1 << 40
                 labels[:] = 0
 
-        changer = threading.Thread(target=change)
+        changer = threading.Thread(target=change, daemon=True)
         changer.start()
         seen = set()
         for classes in (3, 20, 100, 1100):

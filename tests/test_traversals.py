@@ -54,6 +54,26 @@ def _soft_scaled(name: str) -> Callable[..., Any]:
     return lambda a, **m: function(a.finite, a.probabilities, sample_weight=a.sample_weight, **m)
 
 
+def _laid(mask: Array) -> Array:
+    """As it is, every other one of twice as many, or backwards."""
+    match mask.size % 3:
+        case 0:
+            return np.repeat(mask, 2, axis=-1)[..., ::2]
+        case 1:
+            return mask[..., ::-1].copy()[..., ::-1]
+    return mask
+
+
+def _some_classes(a: Inputs, axis: int, **_: Any) -> Array:
+    shape = [1] * a.logits.ndim
+    shape[axis] = -1
+    return (a.weight > 0.5).reshape(shape)
+
+
+def _some_rows(a: Inputs, axis: int, **_: Any) -> Array:
+    return np.expand_dims(_keep(a).take(0, axis), axis)
+
+
 LOSSES = (
     ("", "row"), ("_grad", "map"), ("_value_and_grad", "row"), ("_hessian_diag", "map"),
     ("_grad_and_hess_diag", "map"), ("_hessian", "matrix"),
@@ -68,16 +88,24 @@ CHOSEN: dict[str, Operation] = {
             ("soft_scaled", _soft_scaled),
         )
     },
-    "softmax_where_some_are_nan": Operation(
-        lambda a, **m: sl.softmax(a.logits, where=_keep(a), **m), "map"
+    "softmax_some_are_nan": Operation(
+        lambda a, **m: sl.softmax(a.logits, where=_laid(_keep(a)), **m), "map"
     ),
-    "logsumexp_where": Operation(
-        lambda a, **m: sl.logsumexp(a.logits, where=_keep(a), **m), "row"
+    "logsumexp_some_are_nan": Operation(
+        lambda a, **m: sl.logsumexp(a.logits, where=_laid(_keep(a)), **m), "row"
     ),
-    "smooth_min_where": Operation(
-        lambda a, **m: sl.smooth_min(a.logits, temperature=0.7, where=_keep(a), **m), "row"
+    "smooth_min_some_are_nan": Operation(
+        lambda a, **m: sl.smooth_min(a.logits, temperature=0.7, where=_laid(_keep(a)), **m), "row"
     ),
-    "entropy_where": Operation(lambda a, **m: sl.entropy(a.logits, where=_keep(a), **m), "row"),
+    "log_softmax_of_some_classes": Operation(
+        lambda a, **m: sl.log_softmax(a.logits, where=_some_classes(a, **m), **m), "map"
+    ),
+    "logsumexp_of_some_rows": Operation(
+        lambda a, **m: sl.logsumexp(a.logits, where=_some_rows(a, **m), **m), "row"
+    ),
+    "value_and_grad_soft_anything": Operation(
+        lambda a, **m: sl.cross_entropy_value_and_grad(a.logits, a.probabilities, **m), "row"
+    ),
     "hessian_free": Operation(lambda a, **m: sl.cross_entropy_hessian(a.logits, **m), "matrix"),
     "hessian_diag_free": Operation(
         lambda a, **m: sl.cross_entropy_hessian_diag(a.logits, **m), "map"
@@ -189,11 +217,15 @@ def _inputs(classes: int, dtype: np.dtype[Any]) -> Inputs:
     logits = _logits(rng, classes, dtype)
     labels = rng.integers(0, classes, ROWS)
     labels[::3] = np.argmax(logits[::3], axis=1)
+    probabilities = rng.random((ROWS, classes))
+    probabilities[rng.random((ROWS, classes)) < 0.2] = 0
+    probabilities[5::8] = np.arange(classes) == labels[5::8, None]
+    probabilities[7, labels[7]] = np.inf
     return Inputs(
         logits=logits,
         finite=np.nan_to_num(logits, nan=0.5, posinf=9.0, neginf=-40.0),
         labels=labels,
-        probabilities=rng.random((ROWS, classes)).astype(dtype),
+        probabilities=probabilities.astype(dtype),
         vector=rng.standard_normal((ROWS, classes)).astype(dtype),
         damping=rng.random(ROWS) + 0.125,
         weight=rng.choice([0.0, 0.5, 1.0, 3.0, 2.0**40, 2.0**-40], classes),
@@ -336,7 +368,7 @@ def _check(name: str, classes: int, dtype: np.dtype[Any], draw: Draw) -> None:
 
 
 def _reads_finite(name: str) -> bool:
-    return name.endswith(("_weighted", "_soft", "_soft_scaled", "_where")) or name in (
+    return name.endswith(("_weighted", "_smooth", "_soft", "_soft_scaled", "_where")) or name in (
         "softmin",
         "smooth_min",
     )

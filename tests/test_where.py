@@ -21,7 +21,7 @@ import softlane as sl
 Array = npt.NDArray[Any]
 
 CLASSES = (1, 5, 17, 1000, 1024, 1025, 3000)
-ROWS = 6
+ROWS = 40  # whole groups of 16, and then some
 NOTHING, ONE, ALL = 0, 1, 2  # rows of which no, one, every entry is kept; half of the others'
 
 
@@ -277,7 +277,7 @@ def _stored(classes: int, keep: Array, stored: np.dtype) -> Array:
     x = _rows(classes, np.dtype("f4"))
     if stored.kind == "i":
         return np.clip(np.rint(x), -128, 127).astype(stored)
-    with np.errstate(over="ignore", invalid="ignore"):  # the excluded 3e38
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # the excluded 3e38, too
         return _spoiled(np.clip(x, -6e4, 6e4), keep).astype(stored)
 
 

@@ -97,10 +97,12 @@ def _smoothed_value_and_grad(x, y, v, a, b):  # type: ignore[no-untyped-def]  # 
             b[i, k] = e
             total += e
             gaps += top - x[i, k]
+        a[i, 0] = SMOOTHING / n  # rounded to the dtype, for the loop below to stay in it
+        share = a[i, 0]
         for k in range(n):
-            b[i, k] = b[i, k] / total - SMOOTHING / n
+            b[i, k] = b[i, k] / total - share
         b[i, y[i]] -= 1 - SMOOTHING
-        gaps = (1 - SMOOTHING) * (top - x[i, y[i]]) + SMOOTHING / n * gaps
+        gaps = (1 - SMOOTHING) * (top - x[i, y[i]]) + share * gaps
         a[i, 0] = log(total) + gaps
 
 

@@ -70,7 +70,8 @@ struct GroupSlot {
       }
     });
     if (sizeof(T) == sizeof(float)) return total;
-    const P rest = total.value() - total.value();
+    // Asked of twice the sum: the plain one, which is the sum where it is infinite, may be by its roundings alone.
+    const P twice = total.value() * P(2.0), rest = twice - twice;
     constexpr unsigned all = (1u << Vec<T>::lanes) - 1;
     if ((static_cast<unsigned>(equal(rest, zero)) & all) == all) return total;
     return finite_or_plain<T>(total, tree<0, 1>(n, [&](int l) {
@@ -366,7 +367,7 @@ __attribute__((noinline)) void exchange(GroupSlot<T>& a, GroupSlot<T>& b) {
 
 // start(slot), then finish(slot) or finish(slots, count), for groups of rows [begin, end) whose
 // maxima, then summaries, are made. `terms` is the output that their exponentials go to, and `also`
-// another operand, if any: read for finish(), or written, which opens it with the second panel. Rows that are
+// another operand, if any: read for start() or for finish(), or written, which opens it with the second panel. Rows that are
 // no work for groups go to rows_kernel.
 //
 // Several groups at a time take each stage together: one's chain (maximum, base, exponentials, sum,

@@ -69,7 +69,8 @@ class LabelledGroups {
   }
   static W spread(const Wide<T>& w) { return W::of(P(w.value()), P(w.low())); }
 
-  // Each class is compared with the labels: sixteen of them take less than an element here and there.
+  // Each class is compared with the labels: sixteen of them take less than an element here and there. No label is an index
+  // here, and so they may be anything by now.
   void start_few(GroupSlot<T>& slot, const std::int64_t* labels) const {
     const P label =
         P::each([&](int j) { return Vec<double>::from_integers(labels + j * Vec<double>::lanes); });

@@ -2,7 +2,8 @@
 //
 // A "row" is one run of K classes along the reduced axis; every other dimension is part of the row
 // space, which all operands share. The border (cpp/bindings) has checked everything before a Call
-// exists: shapes, dtypes, labels, overlap. Kernels neither check, throw nor allocate.
+// exists: shapes, dtypes, labels, overlap. Kernels neither check, throw nor allocate; but labels may change after the
+// check (some_class).
 #pragma once
 
 #include <cstddef>
