@@ -349,6 +349,15 @@ def test_an_infinite_share_of_the_target_is_an_infinite_loss(dtype: np.dtype, ro
     assert (loss[1::2] == np.inf).all()
 
 
+def test_shares_whose_plain_sum_overflows_do_so_in_a_group_too(isa: str) -> None:
+    """Compensated, they add up to the largest float64."""
+    rest = 2.0**969 + 2.0**917
+    target = [2.0**1022 + 2.0**970, (2 - 2.0**-1 - 2.0**-51) * 2.0**1023, rest, 0.0, rest]
+    x, targets = np.zeros((16, 5)), np.tile(target, (16, 1))
+    alone = sl.cross_entropy_grad(x[:1], targets[:1])
+    np.testing.assert_array_equal(sl.cross_entropy_grad(x, targets), np.tile(alone, (16, 1)))
+
+
 @pytest.mark.parametrize("base", [5e-324, 1e-310, 1e-302, 2.0**-500, 2.0**500, 1e307, 1.7e308])
 def test_entropy_to_any_base(dtype: np.dtype, base: float) -> None:
     got = sl.entropy(np.array([0, 1], dtype), base=base)
