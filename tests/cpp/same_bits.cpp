@@ -58,6 +58,8 @@ std::uint64_t result(Element element, Operation operation, index_t rows, index_t
   std::vector<std::int64_t> labels(static_cast<std::size_t>(rows));
   for (auto& y : labels)
     y = static_cast<std::int64_t>(random.next() % static_cast<std::uint32_t>(classes));
+  std::vector<char> mask(n);
+  for (char& kept : mask) kept = random.next() % 4 != 0;
   std::vector<double> damping(static_cast<std::size_t>(rows), 0.25);
 
   const bool matrix = operation == Operation::cross_entropy_hessian;
@@ -79,6 +81,11 @@ std::uint64_t result(Element element, Operation operation, index_t rows, index_t
   if (operation <= Operation::signed_sum) {
     call.temperature = variant == 1 ? 0.7 : 1.0;
     call.negate = variant == 2 && operation == Operation::softmax;
+    if (variant == 4) {
+      call.mask.data = mask.data();
+      call.mask.class_stride = 1;
+      call.mask.row_stride[0] = classes;
+    }
   } else if (variant == 2) {
     set_stream(call.probabilities, probabilities.data(), own<T>, classes, 1);
   } else {
@@ -104,7 +111,7 @@ std::string report() {
     const auto operation = static_cast<Operation>(op);
     for (const index_t classes : sizes) {
       if (operation == Operation::cross_entropy_hessian && classes > 151) continue;
-      for (int variant = 0; variant < 4; ++variant) {
+      for (int variant = 0; variant < 5; ++variant) {
         for (const double scale : {1.0, 30.0}) {
           char line[128];
           const auto in = [&](auto zero, Element element) {
