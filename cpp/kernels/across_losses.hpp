@@ -18,8 +18,8 @@ class LabelledGroups {
 
   LabelledGroups(const Call& call, Loss loss)
       : call_(call), smoothing_(call), loss_(loss == Loss::wanted) {
-    // Of a label; where there is none W is 1.
     soft_ = Target<T>::plain(call);
+    // Smoothing changes a label's W; where there is no target W is 1.
     const bool weighs = call.labels != nullptr && call.label_smoothing != 0;
     smoothed_ = weighs && smoothing_.uniform.hi > 0;
     dense_ = weighs || soft_;
@@ -29,7 +29,8 @@ class LabelledGroups {
     return call.probabilities.data == nullptr &&
            (call.labels == nullptr || call.label_smoothing == 0 || call.weight == nullptr);
   }
-  // Beside a loss and its derivatives, probabilities have a place if there is no other operand.
+  // The same with probabilities that are shares as they are: of losses and their gradients and diagonals alone, for to
+  // read them takes another operand's place.
   static bool targeted(const Call& call) { return labelled(call) || Target<T>::plain(call); }
   bool smoothed() const { return smoothed_; }
   bool soft() const { return soft_; }
@@ -199,7 +200,7 @@ class LabelledGroups {
     const W others = kept + spread(smoothing_.uniform * (smoothing_.weights + Wide<T>{-1.0}));
     return top_gradient(slot.summary, v, others);
   }
-  // The same of shares, of which `own` is the maximum's.
+  // The same of shares, of which `own` is the maximum's: by the operations of Target::at and others(), whose bits these are.
   template <class Slot>
   V top_gradient(const Slot& slot, const Numbers& v, V own) const {
     const W t = (spread(smoothing_.keep) * widened(own) + spread(smoothing_.uniform)) * P(1.0);
