@@ -20,7 +20,7 @@ import softlane as sl
 
 Array = npt.NDArray[Any]
 
-CLASSES = (1, 5, 17, 1000, 1024, 1025, 3000)
+CLASSES = (1, 5, 17, 100, 300, 1000, 1024, 1025, 3000)
 ROWS = 40  # whole groups of 16, and then some
 NOTHING, ONE, ALL = 0, 1, 2  # rows of which no, one, every entry is kept; half of the others'
 
@@ -134,20 +134,24 @@ def test_smooth_min_of_nothing_is_infinite(dtype: np.dtype) -> None:
 
 
 @pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("row", [20, ROWS - 2])  # in a group, and beside the row that needs a shift
+@pytest.mark.parametrize("layout", ["C", "F"])
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_spoiled_row_leaves_its_excluded_entries(
-    dtype: np.dtype, classes: int, name: str
+    dtype: np.dtype, classes: int, name: str, layout: str, row: int
 ) -> None:
-    keep, row = _mask(classes), ROWS - 2
+    keep = LAYOUTS[layout](_mask(classes))
     others = np.arange(ROWS) != row
     plain = FUNCTIONS[name](_rows(classes, dtype), axis=-1, where=keep)
     for bad in (np.nan, -ABSENT[name], ABSENT[name]):
         x = _rows(classes, dtype)
         # one NaN or infinity spoils a row; of the infinity that counts as absent, it takes all
         x[row, keep[row] if bad == ABSENT[name] else classes // 2] = bad
+        x = LAYOUTS[layout](x)
         got = FUNCTIONS[name](x, axis=-1, where=keep)
         _assert_same_bits(got[others], plain[others])
         if name in MAPS:
+            _assert_same_bits(FUNCTIONS[name](x, axis=-1, where=keep, out=x), got)
             assert np.isnan(got[row, keep[row]]).all()
             assert (got[row, ~keep[row]] == EXCLUDED[name]).all()
         else:

@@ -95,9 +95,14 @@ struct GroupSlot {
 template <class T>
 inline bool suits_groups(const Call& call) {
   if (call.space.rows < least_rows || call.classes > block_size) return false;
-  // A mask is applied on the way to a panel.
-  if (call.mask.data != nullptr) return call.classes <= most_panel_classes;
-  return call.classes <= most_panel_classes || Carrier<T>(call, call.logits).column_wise();
+  if (call.classes <= most_panel_classes) return true;
+  // A mask is applied on the way to a panel or, of more classes, to the result's columns.
+  if (call.mask.data != nullptr) {
+    const bool maps =
+        call.operation == Operation::softmax || call.operation == Operation::log_softmax;
+    if (Vec<T>::lanes == 1 || !maps || !Carrier<T>(call, call.out[0]).column_wise()) return false;
+  }
+  return Carrier<T>(call, call.logits).column_wise();
 }
 
 // Panels of a thread: the first is a buffer of rows between memory and a panel, then come two for each
@@ -125,29 +130,57 @@ inline Columns<T> in_panel(T* panel) {
   return {reinterpret_cast<char*>(panel), Vec<T>::lanes * static_cast<index_t>(sizeof(T))};
 }
 
-// A group's logits in the panel, and the infinity whose exponential is 0 where the mask leaves them out. `buffer` holds
+// The logits of a group whose rows lie side by side, by columns to `to`, and `absent` where the mask leaves them out.
+template <class T>
+inline void read_masked_columns(const Call& call, const Carrier<T>& logits,
+                                const RowGroup<T>& group, const Columns<T>& to) {
+  using V = Vec<T>;
+  constexpr int W = V::lanes;
+  const int last = call.space.ndim - 1;
+  const T absent = logits_of<T>(call, group.first).absent;
+  const V none(absent);
+  const char* const marks = group.first.locate(call.mask);
+  const index_t step = call.mask.row_stride[last], next = call.mask.class_stride;
+  const int n = static_cast<int>(call.classes);
+  const Columns<T> x = logits.home(group);
+  const auto all = [=, &logits, &group](auto marks_of) __attribute__((always_inline)) {
+    if (logits.direct(group)) {
+      for (int k = 0; k < n; ++k) {
+        __builtin_prefetch(x.at(k) + W);  // the next group's
+        to.store(k, select(V::nonzero(marks_of(marks + k * next)), x.load(k), none));
+      }
+    } else {
+      for (int k = 0; k < n; ++k) {
+        T* const column = to.at(k);
+        logits.copy_class(group, k, column);
+        keep_marked(column, marks_of(marks + k * next), W, absent, column);
+      }
+    }
+  };
+  char own[W];
+  if (step == 1) {
+    all([](const char* m) { return m; });
+  } else {
+    all([&](const char* m) __attribute__((always_inline)) {
+      for (int r = 0; r < W; ++r) own[r] = m[r * step];
+      return own;
+    });
+  }
+}
+
+// A group's logits in columns, and the infinity whose exponential is 0 where the mask leaves them out. `buffer` holds
 // W rows.
 template <class T>
-__attribute__((noinline)) Columns<T> read_masked(const Call& call, const Carrier<T>& logits,
-                                                 const RowGroup<T>& group, T* panel, T* buffer) {
+__attribute__((noinline)) void read_masked(const Call& call, const Carrier<T>& logits,
+                                           const RowGroup<T>& group, const Columns<T>& to,
+                                           T* buffer) {
   constexpr int W = Vec<T>::lanes;
   const int n = static_cast<int>(call.classes);
-  const int last = call.space.ndim - 1;
   if (W > 1 && logits.column_wise() && group.straight) {
-    Row<T> column{group.first.locate(call.logits), call.logits.row_stride[last],
-                  call.logits.format};
-    column.mask = group.first.locate(call.mask);
-    column.mask_stride = call.mask.row_stride[last];
-    column.absent = logits_of<T>(call, group.first).absent;
-    for (int k = 0; k < n; ++k) {
-      column.copy_to(0, W, panel + k * W);
-      column.data += call.logits.class_stride;
-      column.mask += call.mask.class_stride;
-    }
-    return in_panel(panel);
+    return read_masked_columns(call, logits, group, to);
   }
   if (logits.packed(group) != nullptr && call.mask.class_stride == 1 &&
-      call.mask.row_stride[last] == n) {  // as one row
+      call.mask.row_stride[call.space.ndim - 1] == n) {  // as one row
     logits_of<T>(call, group.first).copy_to(0, W * n, buffer);
   } else {
     RowCursor cursor(group.first);
@@ -161,36 +194,44 @@ __attribute__((noinline)) Columns<T> read_masked(const Call& call, const Carrier
       }
     }
   }
-  read_panel(buffer, n, n, panel);
-  return in_panel(panel);
+  read_panel(buffer, n, n, to.at(0));
 }
 
-// The rows of a group of which the mask leaves nothing, in whose place the panel gets zeros.
+// Rows that have no regular result get one value throughout, and so do logits of which a mask leaves nothing.
 template <class T>
-__attribute__((noinline)) unsigned take_out_empty(const Call& call, const GroupSlot<T>& slot) {
+inline void blank_rows(const Columns<T>& y, index_t classes, unsigned rows, T value) {
+  for (; rows != 0; rows &= rows - 1) {
+    const int r = first_set(rows);
+    for (index_t k = 0; k < classes; ++k) y.at(k)[r] = value;
+  }
+}
+
+// The rows of a group of which the mask leaves nothing.
+template <class T>
+__attribute__((noinline)) unsigned empty_rows(const Call& call, const RowGroup<T>& group,
+                                              Vec<T> highest) {
   const Vec<T> lowest(negative_infinity<T>());
   unsigned empty = 0;
-  RowCursor at(slot.group.first);
-  const unsigned none = static_cast<unsigned>(equal(slot.summary.highest, lowest)) & slot.rows();
+  RowCursor at(group.first);
+  const unsigned none = static_cast<unsigned>(equal(highest, lowest)) & group.rows();
   for (int r = 0; none >> r != 0; ++r, at.advance()) {
-    if ((none >> r & 1) == 0 || logits_of<T>(call, at).any_kept(call.classes)) continue;
-    empty |= 1u << r;
-    for (index_t k = 0; k < call.classes; ++k) slot.x.at(k)[r] = T(0);
+    if ((none >> r & 1) != 0 && !logits_of<T>(call, at).any_kept(call.classes)) empty |= 1u << r;
   }
   return empty;
 }
 
-// Is there no NaN? A row with one keeps what a mask leaves out of it, which no group does.
+// Rows with a NaN are NaN in all classes but those that a mask leaves out, as spoil() has it.
 template <class T>
-inline bool all_numbers(const Columns<T>& x, int n) {
-  using V = Vec<T>;
-  const V one(T(1)), none(T(0));
-  V numbers = one;
-  for (int k = 0; k < n; ++k) {
-    const V v = x.load(k);
-    numbers = select(equal(v, v), numbers, none);
+__attribute__((noinline)) void spare_excluded(const Call& call, RowCursor at, unsigned bad) {
+  if (call.operation != Operation::softmax && call.operation != Operation::log_softmax) return;
+  const T excluded = call.operation == Operation::softmax ? T(0) : negative_infinity<T>();
+  for (; bad != 0; bad >>= 1, at.advance()) {
+    if ((bad & 1) == 0) continue;
+    const Row<T> x = logits_of<T>(call, at), y = at.of<T>(call.out[0]);
+    for (index_t k = 0; k < call.classes; ++k) {
+      if (!x.kept(k)) y.set(k, excluded);
+    }
   }
-  return static_cast<unsigned>(equal(numbers, one)) == (1u << V::lanes) - 1;
 }
 
 // The stages of a batch's summaries, for a number of classes and a map of the logits.
@@ -412,16 +453,24 @@ inline void each_group(const Call& call, index_t begin, index_t end, void* memor
       const bool direct = !masked && logits.direct(s.group) && (!out || out.direct(s.group)) &&
                           (!also || also.direct(s.group));
       const Carrier<T>& to = out ? out : also ? also : logits;
-      const index_t step =
-          direct && !call.in_place ? step_to_next(left, W, to.rows_to_line(s.group)) : count;
+      // Masked logits that no panel holds go where the results will be.
+      const bool home =
+          masked && !paneled && logits.column_wise() && &to != &logits && to.direct(s.group);
+      const index_t step = (direct || home) && !call.in_place
+                               ? step_to_next(left, W, to.rows_to_line(s.group))
+                               : count;
       cursor.advance(step);
       overlaps = step < count;
-      if (paneled || direct) {
+      if (paneled || direct || home) {
         s.packed = direct || masked ? nullptr : logits.packed(s.group);
-        s.x = masked ? read_masked(call, logits, s.group, s.first, buffer)
-              : s.packed != nullptr || logits.crowded(s.group)
-                  ? in_panel(s.first)
-                  : logits.read(s.group, s.first, buffer);
+        if (masked) {
+          s.x = home ? to.home(s.group) : in_panel(s.first);
+          read_masked(call, logits, s.group, s.x, buffer);
+        } else {
+          s.x = s.packed != nullptr || logits.crowded(s.group)
+                    ? in_panel(s.first)
+                    : logits.read(s.group, s.first, buffer);
+        }
         s.e = out                              ? out.open(s.group, s.first)
               : keep == Keep::panel            ? in_panel(s.first)
               : keep == Keep::apart && paneled ? in_panel(s.second)
@@ -435,9 +484,10 @@ inline void each_group(const Call& call, index_t begin, index_t end, void* memor
     unsigned fits = stages.begin(slots, used, n, affine);
     for (int i = 0; i < used && masked; ++i) {
       GroupSlot<T>& s = slots[i];
-      s.empty = (fits >> i & 1) != 0 ? 0 : take_out_empty(call, s);
-      if (s.empty != 0) fits |= stages.begin(&s, 1, n, affine) << i;
-      if (!all_numbers(s.x, n)) fits &= ~(1u << i);
+      s.empty = (fits >> i & 1) != 0 ? 0 : empty_rows(call, s.group, s.summary.highest);
+      if (s.empty == 0) continue;
+      blank_rows(s.x, n, s.empty, T(0));
+      fits |= stages.begin(&s, 1, n, affine) << i;
     }
     if (fits != (1u << used) - 1) {
       int kept = 0;
@@ -484,8 +534,9 @@ inline void each_group(const Call& call, index_t begin, index_t end, void* memor
     }
     if (written && also.crowded())
       copy_crowded<Copy::out>(slots, used, &GroupSlot<T>::second, also, n);
-    // What a row of nothing gives is no matter of its logits, which may have been overwritten.
+    // Neither of these is a matter of logits, which may have been overwritten.
     for (int i = 0; i < used && masked; ++i) {
+      spare_excluded<T>(call, slots[i].group.first, slots[i].summary.bad);
       for (unsigned rows = slots[i].empty; rows != 0; rows &= rows - 1) {
         const index_t row = slots[i].group.first.row() + first_set(rows);
         rows_kernel(call, row, row + 1, memory);

@@ -25,15 +25,6 @@ struct Mend {
   Vec<T> operator()(Vec<T> e, Vec<T> p) const { return select(equal(e, key), value, p); }
 };
 
-// Rows that have no regular result get one value throughout.
-template <class T>
-inline void blank_rows(const Columns<T>& y, index_t classes, unsigned rows, T value) {
-  for (; rows != 0; rows &= rows - 1) {
-    const int r = first_set(rows);
-    for (index_t k = 0; k < classes; ++k) y.at(k)[r] = value;
-  }
-}
-
 // One element a row.
 template <class T>
 inline void write_row_values(const Call& call, const RowGroup<T>& group, const Stream& stream,

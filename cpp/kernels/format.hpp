@@ -185,6 +185,13 @@ SOFTLANE_INLINE index_t read_every_other(const char* p, index_t n, T* to) {
   return k;
 }
 
+// loop(stride), or of elements side by side loop(size): a step known to the compiler, whose loop becomes vectors.
+template <class Loop>
+SOFTLANE_INLINE void by_step(index_t stride, std::size_t size, Loop loop) {
+  if (stride == static_cast<index_t>(size)) return loop(static_cast<index_t>(size));
+  loop(stride);
+}
+
 // n elements from p, `stride` bytes apart.
 template <class T>
 __attribute__((noinline)) void read_elements(const char* p, index_t stride, Format format,
@@ -201,10 +208,12 @@ __attribute__((noinline)) void read_elements(const char* p, index_t stride, Form
   }
   with_reader<T>(format.element, [&](auto bits, auto number) {
     if (format.order == ByteOrder::native) {
-      for (index_t k = 0; k < n; ++k) {
-        std::memcpy(&bits, p + k * stride, sizeof bits);
-        to[k] = number(bits);
-      }
+      by_step(stride, sizeof bits, [&](index_t step) __attribute__((always_inline)) {
+        for (index_t k = 0; k < n; ++k) {
+          std::memcpy(&bits, p + k * step, sizeof bits);
+          to[k] = number(bits);
+        }
+      });
     } else {
       for (index_t k = 0; k < n; ++k) {
         std::memcpy(&bits, p + k * stride, sizeof bits);
@@ -222,10 +231,12 @@ __attribute__((noinline)) void write_elements(char* p, index_t stride, Format fo
   }
   with_writer<T>(format.element, [&](auto bits_of) {
     if (format.order == ByteOrder::native) {
-      for (index_t k = 0; k < n; ++k) {
-        const auto bits = bits_of(from[k]);
-        std::memcpy(p + k * stride, &bits, sizeof bits);
-      }
+      by_step(stride, sizeof bits_of(T(0)), [&](index_t step) __attribute__((always_inline)) {
+        for (index_t k = 0; k < n; ++k) {
+          const auto bits = bits_of(from[k]);
+          std::memcpy(p + k * step, &bits, sizeof bits);
+        }
+      });
     } else {
       for (index_t k = 0; k < n; ++k) {
         const auto bits = swapped(bits_of(from[k]));

@@ -19,6 +19,23 @@ inline index_t label_of(const Call& call, index_t row) {
   return some_class(call.labels + row, call.classes);
 }
 
+// n elements of x where their marks are not 0, `absent` elsewhere; `to` may be x.
+template <class T>
+inline void keep_marked(const T* x, const char* marks, int n, T absent, T* to) {
+  using V = Vec<T>;
+  const V none(absent);
+  int k = 0;
+  for (; k + V::lanes <= n; k += V::lanes) {
+    select(V::nonzero(marks + k), V::load(x + k), none).store(to + k);
+  }
+  if constexpr (V::lanes > 1) {
+    if (k == n) return;
+    char last[V::lanes] = {};
+    std::memcpy(last, marks + k, static_cast<std::size_t>(n - k));
+    select(V::nonzero(last), V::load_first(x + k, n - k, absent), none).store_first(to + k, n - k);
+  }
+}
+
 // A row of an operand.
 template <class T>
 struct Row {
@@ -34,10 +51,12 @@ struct Row {
   // Does it give back what is put there? A narrower format rounds.
   bool lossless() const { return format.element == element_of<T>(); }
   bool native() const { return lossless() && format.order == ByteOrder::native; }
-  bool contiguous() const {
-    return stride == static_cast<index_t>(sizeof(T)) && native() && mask == nullptr &&
+  // Are its elements what a kernel reads, but for a mask?
+  bool lies_as_is() const {
+    return stride == static_cast<index_t>(sizeof(T)) && native() &&
            reinterpret_cast<std::uintptr_t>(data) % alignof(T) == 0;
   }
+  bool contiguous() const { return mask == nullptr && lies_as_is(); }
   bool kept(index_t k) const { return mask == nullptr || mask[k * mask_stride] != 0; }
   bool any_kept(index_t classes) const {
     for (index_t k = 0; k < classes; ++k) {
@@ -101,22 +120,16 @@ struct Row {
  private:
   // Out of line, so that fetch() stays small.
   __attribute__((noinline)) void gather(index_t begin, int n, T* block) const {
-    read_elements(data + begin * stride, stride, format, n, block);
+    const T* x = block;
+    if (lies_as_is()) {
+      x = reinterpret_cast<const T*>(data) + begin;
+    } else {
+      read_elements(data + begin * stride, stride, format, n, block);
+    }
     if (mask == nullptr) return;
     const char* const m = mask + begin * mask_stride;
-    const index_t step = mask_stride;
-    const T fill = absent;
-    if (step == 1) {  // a step known to the compiler: this loop becomes vectors
-      for (int k = 0; k < n; ++k) {
-        const T v = block[k];
-        block[k] = m[k] != 0 ? v : fill;
-      }
-    } else {
-      for (int k = 0; k < n; ++k) {
-        const T v = block[k];
-        block[k] = m[k * step] != 0 ? v : fill;
-      }
-    }
+    if (mask_stride == 1) return keep_marked(x, m, n, absent, block);
+    for (int k = 0; k < n; ++k) block[k] = m[k * mask_stride] != 0 ? x[k] : absent;
   }
 };
 

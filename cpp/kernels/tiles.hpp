@@ -244,6 +244,11 @@ class Carrier {
     return in(panel);
   }
 
+  // A class of a group whose rows lie side by side.
+  void copy_class(const RowGroup<T>& group, index_t k, T* to) const {
+    class_of(across(group), k).copy_to(0, W, to);
+  }
+
   // Where to put the group's results; write() brings them home.
   Columns<T> open(const RowGroup<T>& group, T* panel) const {
     if (direct(group)) return home(group);
@@ -292,7 +297,7 @@ class Carrier {
   Row<T> across(const RowGroup<T>& group) const {
     return {group.first.locate(*stream_), step_, stream_->format};
   }
-  Row<T> class_of(Row<T> first, int k) const {
+  Row<T> class_of(Row<T> first, index_t k) const {
     first.data += k * stream_->class_stride;
     return first;
   }

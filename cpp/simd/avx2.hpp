@@ -42,6 +42,12 @@ struct Vec<double> {
     const __m256d zero = _mm256_set1_pd(0x1.8p52);
     return _mm256_sub_pd(_mm256_castsi256_pd(_mm256_add_epi64(n, _mm256_castpd_si256(zero))), zero);
   }
+  static Mask nonzero(const char* p) {
+    int four;
+    std::memcpy(&four, p, sizeof four);
+    const __m256i bytes = _mm256_cvtepu8_epi64(_mm_cvtsi32_si128(four));
+    return {_mm256_castsi256_pd(_mm256_cmpgt_epi64(bytes, _mm256_setzero_si256()))};
+  }
   static __m256i first(int n) {
     return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
   }
@@ -164,6 +170,11 @@ struct Vec<float> {
   void stream(float* p) const { _mm256_stream_ps(p, r); }
   static void fence() { _mm_sfence(); }
   void store(float* p) const { _mm256_storeu_ps(p, r); }
+  static Mask nonzero(const char* p) {
+    const __m128i eight = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+    const __m256i bytes = _mm256_cvtepu8_epi32(eight);
+    return {_mm256_castsi256_ps(_mm256_cmpgt_epi32(bytes, _mm256_setzero_si256()))};
+  }
   static __m256i first(int n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
   }

@@ -36,6 +36,10 @@ struct Vec<double> {
   static Vec from_integers(const std::int64_t* p) {
     return _mm512_cvtepi64_pd(_mm512_loadu_si512(p));
   }
+  static Mask nonzero(const char* p) {
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+    return static_cast<Mask>(_mm_test_epi8_mask(bytes, bytes));
+  }
   static Mask first(int n) {
     return static_cast<Mask>(n >= lanes ? 0xff : n <= 0 ? 0 : (1 << n) - 1);
   }
@@ -142,6 +146,10 @@ struct Vec<float> {
   void stream(float* p) const { _mm512_stream_ps(p, r); }
   static void fence() { _mm_sfence(); }
   void store(float* p) const { _mm512_storeu_ps(p, r); }
+  static Mask nonzero(const char* p) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return _mm_test_epi8_mask(bytes, bytes);
+  }
   static Mask first(int n) {
     return static_cast<Mask>(n >= lanes ? 0xffff : n <= 0 ? 0 : (1 << n) - 1);
   }

@@ -36,6 +36,13 @@ struct Vec<double> {
     return v;
   }
   static Vec from_integers(const std::int64_t* p) { return vcvtq_f64_s64(vld1q_s64(p)); }
+  static Mask nonzero(const char* p) {
+    std::uint16_t two;
+    std::memcpy(&two, p, sizeof two);
+    const uint8x8_t bytes = vcreate_u8(two);
+    const uint64x2_t n = vmovl_u32(vget_low_u32(vmovl_u16(vget_low_u16(vmovl_u8(bytes)))));
+    return {vtstq_u64(n, n)};
+  }
   // There is no such store of a single vector.
   void stream(double* p) const { store(p); }
   static void fence() {}
@@ -228,6 +235,12 @@ struct Vec<float> {
   }
   static Mask narrow_mask(const Vec<double>::Mask* d) {
     return {vcombine_u32(vmovn_u64(d[0].r), vmovn_u64(d[1].r))};
+  }
+  static Mask nonzero(const char* p) {
+    std::uint32_t four;
+    std::memcpy(&four, p, sizeof four);
+    const uint32x4_t n = vmovl_u16(vget_low_u16(vmovl_u8(vcreate_u8(four))));
+    return {vtstq_u32(n, n)};
   }
   static uint16x4_t load_halves(const char* p) {
     return vreinterpret_u16_u8(vld1_u8(reinterpret_cast<const std::uint8_t*>(p)));

@@ -31,6 +31,7 @@ struct Vec {
 
   static Vec load(const T* p) { return *p; }
   static Vec from_integers(const std::int64_t* p) { return static_cast<T>(*p); }
+  static Mask nonzero(const char* p) { return *p != 0; }
   void store(T* p) const { *p = r; }
   static Vec load_once(const T* p) { return load(p); }
   void stream(T* p) const { store(p); }

@@ -16,6 +16,7 @@
 //   larger, smaller (a, b)      of numbers >= 0, by what is cheapest; nothing is said of a NaN
 //   greater, equal -> Mask      false on NaN; unsigned(mask) has bit l for lane l
 //   select(mask, yes, no)
+//   nonzero(p) -> Mask          which of `lanes` bytes, at any address, are not 0
 //   exponent_field(t)           of Vec<double>: t's bits shifted left by the mantissa's width
 //   power_of_root(t, root)      the number whose bits are root[j] and, as an exponent in units of 1/R, n R + j,
 //                               where those are t's low bits and j < R the lowest of them; +0 where that is
