@@ -3,9 +3,9 @@
 // The mathematics is written against that vocabulary.
 #include "dispatch/dispatch.hpp"
 #include "kernels/across_hessian.hpp"
+#include "kernels/across_signed_sum.hpp"
 #include "kernels/operations.hpp"
 #include "kernels/probes.hpp"
-#include "kernels/signed_sum.hpp"
 
 namespace softlane {
 namespace SOFTLANE_ISA {

@@ -556,10 +556,11 @@ def logsumexp(
     The sum leaves out the maximum's own 1, which would hide every smaller term below the machine
     epsilon [1]_. The result is at least max(x) and at most max(x) + log K [2]_.
 
-    With `b`, the terms b_k · exp(x_k) and their sum S are kept in twice the digits of float64, each
-    with an exponent of its own. Where terms of both signs cancel, what is left is as good as exp
-    itself is there, to about 2^-56 of the sum of the terms' sizes. Taken one element after the
-    other, it is slower than the sum without `b`.
+    With `b`, the terms b_k · exp(x_k) and their sum S are kept in twice the digits of float64 and
+    with exponents of their own, so that neither leaves the range. Where terms of both signs cancel,
+    what is left is as good as exp itself is there, to about 2^-56 of the sum of the terms' sizes.
+    (float32 rows that cancel less than 2^20 times are summed in float64 alone.) It takes 3 to 8
+    times as long as the sum without `b`.
 
     A row with a NaN gives NaN; without one, a row with a +inf gives +inf. -inf counts as if
     absent, and appended ones change no bit; a row of -inf alone, without elements or without
