@@ -275,9 +275,17 @@ class Rows:
         return _column(scale)[..., None] * matrix
 
     def hvp(self, vector: Array, scale: Array | float = 1.0) -> tuple[Array, Array]:
-        """Hessian times vector, and the sum of the absolute values of the terms of each entry."""
+        """Hessian times vector, and the sum of the absolute values of the terms of each entry.
+
+        A constant added to the vector changes nothing. Terms are counted of what is left when the
+        maximum's entry is taken away or, where that has less than half of the probability, the
+        number nearest to 0 that lies between the entries: then none is larger than p_k p_j v_j.
+        """
         p, v = self.softmax(), vector.astype(LD)
-        w = v - np.take_along_axis(v, np.broadcast_to(self.first, (*v.shape[:-1], 1)), -1)
+        first = np.broadcast_to(self.first, (*v.shape[:-1], 1))
+        own = np.take_along_axis(np.broadcast_to(p, v.shape), first, -1)
+        nearest = np.clip(0, v.min(-1, keepdims=True), v.max(-1, keepdims=True))
+        w = v - np.where(own > 1 / 1.99, np.take_along_axis(v, first, -1), nearest)
         mean = (p * w).sum(-1, keepdims=True)
         size = (p * np.abs(w)).sum(-1, keepdims=True)
         s = _column(scale)

@@ -161,7 +161,9 @@ def test_hessian_is_symmetric_to_the_bit(dtype: np.dtype, shape: tuple[int, int]
 @pytest.mark.parametrize("shape", SMALL_SHAPES, ids=str)
 def test_hessian_times_ones_is_zero(dtype: np.dtype, shape: tuple[int, int]) -> None:
     a = make_inputs(*shape, dtype)
-    assert (sl.cross_entropy_hvp(a.logits, np.ones_like(a.logits)) == 0).all()
+    for constant in (1, -0.1, 3e30):
+        vector = np.full_like(a.logits, constant)
+        assert (sl.cross_entropy_hvp(a.logits, vector) == 0).all()
     h = sl.cross_entropy_hessian(a.logits).astype(np.float64)
     rows_of_h = np.abs(h).sum(-1)
     # every entry is within its bound, so the sum is within that of the sum of absolute values
@@ -214,6 +216,40 @@ def test_solve_inverts_the_damped_hessian(dtype: np.dtype, shape: tuple[int, int
         np.testing.assert_allclose(
             z[:, 0], a.vector[:, 0] / a.damping, rtol=_bound("solve", dtype) * np.finfo(dtype).eps
         )
+
+
+@pytest.mark.skipif(not oracle.wide_enough, reason="long double has no 64 bits of precision")
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("classes", [2, 7, 40, 300, 1500])
+def test_hvp_is_within_its_bound_of_the_terms_whatever_the_maximums_entry(
+    dtype: np.dtype, classes: int
+) -> None:
+    """The terms are H_kj v_j: one entry far from all others is no reason to lose theirs."""
+    rng = np.random.default_rng(classes)
+    x = rng.standard_normal((20, classes)) / 100
+    x[::3] = 0
+    v = rng.uniform(1, 2, x.shape) * np.where(np.arange(20) % 2, 1, -1)[:, None]
+    v[np.arange(20), x.argmax(-1)] = 10 ** rng.uniform(-3, 7, 20)
+    v[::5] = 5 + rng.standard_normal(classes) / 1000
+    x, v = x.astype(dtype), v.astype(dtype)
+    p, wide = oracle.Rows(x).softmax(), v.astype(oracle.LD)
+    sizes = p * np.abs(wide)
+    size = p * ((1 - 2 * p) * np.abs(wide) + sizes.sum(-1, keepdims=True))
+    wanted = p * (wide - (p * wide).sum(-1, keepdims=True))
+    for got in (
+        sl.cross_entropy_hvp(x, v),
+        sl.cross_entropy_hvp(np.asfortranarray(x), np.asfortranarray(v)),
+        np.array([sl.cross_entropy_hvp(a, b) for a, b in zip(x, v, strict=True)]),
+    ):
+        assert oracle.ulp_error(got, wanted, dtype, size).max() <= _bound("hvp", dtype)
+
+
+@pytest.mark.usefixtures("isa")
+def test_hvp_of_entries_at_both_ends_of_the_range(dtype: np.dtype) -> None:
+    large = float(np.finfo(dtype).max) / (1 if dtype == np.float32 else 2.0**60)
+    v = np.array([large, -large], dtype)
+    got = sl.cross_entropy_hvp(np.zeros(2, dtype), v)
+    assert got.tobytes() == (v / 2).tobytes()
 
 
 @pytest.mark.usefixtures("isa")

@@ -33,8 +33,7 @@ struct Abreast {
   T* e[W];  // null: the exponentials are not wanted
   Soon<T> soon[W];
   GroupSummary<T> summary;
-  int argmax
-      [W];  // of confident rows, where exponentials are wanted; else 0, or as find_tops() has it
+  int argmax[W];  // of confident rows, where exponentials are wanted; else 0
   alignas(64) T label_logit[W];
   alignas(64) T label_of[W];
   Wide<T, P> gap, total;  // of dense targets, as Target has them
@@ -141,13 +140,13 @@ struct Abreast {
     if (faint != 0) sum_without_tops(faint, map, unkept);
     summary.top = exp_wide(summary.highest, map, summary.base);
     summary.classify(rows());
-    find_tops(static_cast<unsigned>(summary.confident));
+    find_tops();
   }
 
-  // Sets argmax of these rows, as far as they are regular.
-  void find_tops(unsigned of) {
+ private:
+  void find_tops() {
     for (int& k : argmax) k = 0;
-    of &= rows() & ~summary.bad;
+    unsigned of = static_cast<unsigned>(summary.confident) & rows() & ~summary.bad;
     if (of == 0 || e[0] == nullptr) return;
     const ByRow<T> own(summary.rounded_top);
     for (; of != 0; of &= of - 1) {
@@ -156,7 +155,6 @@ struct Abreast {
     }
   }
 
- private:
   Base<T> base_of(int r) const {
     Base<T> base;
     base.floor = floor_[r];

@@ -39,9 +39,10 @@ void cross_entropy_hessian_rows(const Call& call, index_t begin, index_t end,
   out.settle();
 }
 
-// Hessian-vector products: c p_k (w_k - mean), mean = sum of p_j w_j, with w = v - v_{j*}: the maximum's
-// own term is zero, and nothing cancels against it. j* is the first class that has the maximum's
-// exponential. The mean is summed of e_j w_j and divided once.
+// Hessian-vector products: c p_k (v_k - m), m = o + sum of p_j w_j, with w = v - o. Where the maximum outweighs all
+// others o is its v: its own term is zero, and nothing cancels against it. Elsewhere o is 0: no v is as large beside
+// its own p v as to cost the others their digits, which that of the maximum can be. The sum is of e_j w_j, divided once,
+// by that of the same e_j, so that all of a constant vector is its m.
 template <class T>
 struct HvpScale {
   // A subnormal p has lost digits that a large w would show: small p are taken 2^boost times as
@@ -83,13 +84,38 @@ SOFTLANE_INLINE void add_moments(LaneSum<T>& means, const T* e, const T* v, int 
   means = sum;
 }
 
+// What S has more than the sum of the terms as they are, which have the maximum's rounded: as a share of S.
+template <class T, class D>
+SOFTLANE_INLINE D excess_of_sum(const Wide<T, D>& top, D rounded_top, D others, D reciprocal) {
+  return ((top.value() - rounded_top) + top.low()) * (others + D(1.0)) * reciprocal;
+}
+
+// m = o + mean (1 + excess), as the two numbers of T that are taken from the entries. A second one that is no more than
+// what sums round away is left out.
+template <class T, class D>
+struct Center {
+  static constexpr double noise = sizeof(T) == 4 ? 0x1p-40 : 0x1p-85;
+  Vec<T> hi, lo;
+
+  SOFTLANE_INLINE Center(D origin, const Wide<T, D>& mean, D excess) {
+    using W = Wide<T, D>;
+    const W m = W{origin} + mean + W{mean.value() * excess};
+    const D zero(0.0), first = rounded<T>(m.value()), rest = (m.value() - first) + m.low();
+    const auto size = [&](D x) { return select(greater(zero, x), -x, x); };
+    hi = narrowed<T>(first);
+    // Nor is there one of an infinite m.
+    lo = narrowed<T>(select(greater(size(rest), size(first) * D(noise)), rest, zero));
+  }
+};
+
 // Entries in place of the terms; scaled(e) = c p 2^boost.
 template <class T, class Scaled>
-SOFTLANE_INLINE void write_hvp(T* e, const T* v, int n, Vec<T> origin, Vec<T> mean, Scaled scaled) {
+SOFTLANE_INLINE void write_hvp(T* e, const T* v, int n, Vec<T> center, Vec<T> center_low,
+                               Scaled scaled) {
   using V = Vec<T>;
   const V small(HvpScale<T>::small), less(static_cast<T>(pow2(-HvpScale<T>::boost)));
   each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
-    const V p = scaled(part.load(e + k)), w = (part.load(v + k) - origin) - mean;
+    const V p = scaled(part.load(e + k)), w = (part.load(v + k) - center) - center_low;
     const auto large = greater(p, small);
     part.store(select(large, p * less, p) * select(large, w, w * less), e + k);
   });
@@ -108,9 +134,8 @@ void cross_entropy_hvp_rows(const Call& call, index_t begin, index_t end, void* 
     const Wide<T> sum = s.sum();
     Normalizer<T> scaled(sum, row.curvature() * pow2(S::boost));
     const Row<T> x = cursor.of<T>(call.logits);
-    const int length = block_length(call.classes, s.top_block);
-    const T* const e_top = row.summarizer().terms_of(x, out, s, s.top_block, length);
-    const V origin(vector.at(s.top_block + place_of(e_top, length, s.rounded_top)));
+    const T o = s.confident() ? vector.at(s.argmax) : T(0);
+    const V origin(o);
     LaneSum<T> means;
     each_block(row.summarizer(), x, out, s, scratch, scaled, [&](index_t k0, int n, T* e, auto) {
       const T* v = vector.fetch(k0, n, scratch.other);
@@ -127,10 +152,13 @@ void cross_entropy_hvp_rows(const Call& call, index_t begin, index_t end, void* 
     });
     const Wide<T> inverse = quotient(Wide<T>{1 / S::unit}, sum);
     const Wide<T> wide_mean = means.total() * inverse;
-    const V mean(static_cast<T>(wide_mean.value()));
+    const double excess = s.confident() ? 0
+                                        : excess_of_sum(s.top, static_cast<double>(s.rounded_top),
+                                                        s.others, inverse.value() * S::unit);
+    const Center<T, double> center(static_cast<double>(o), wide_mean, excess);
     each_block(row.summarizer(), x, out, s, scratch, scaled,
                [&](index_t k0, int n, T* e, auto move) {
-                 write_hvp(e, vector.fetch(k0, n, scratch.other), n, origin, mean,
+                 write_hvp(e, vector.fetch(k0, n, scratch.other), n, center.hi, center.lo,
                            [&](V t) __attribute__((always_inline)) { return scaled(move(t)); });
                  out.put(k0, n, e);
                });

@@ -23,10 +23,9 @@ struct RowSummary {
   Base<T> base;                    // of the block that holds the maximum
   Wide<T> top{0}, tail{0}, tail_gap{0};
   T rounded_top = 0;
-  T shift = 0;            // of the map
-  double others = 0;      // how many share the maximum, where nothing else counts
-  index_t argmax = -1;    // where confident() holds
-  index_t top_block = 0;  // where the block begins that holds the maximum
+  T shift = 0;          // of the map
+  double others = 0;    // how many share the maximum, where nothing else counts
+  index_t argmax = -1;  // where confident() holds
 
   // Is the maximum's probability above a half? Then its block's top outweighs the block's tail, too.
   bool confident() const { return outweighs<double>(top, tail); }
@@ -73,7 +72,6 @@ struct RowSummary {
       top = b.top;
       rounded_top = b.rounded_top;
       argmax = b.argmax < 0 ? -1 : begin + b.argmax;
-      top_block = begin;
     } else {
       const double factor = pow2_or_zero(moved);
       const Wide<T> sum = b.tail + b.top;

@@ -267,7 +267,9 @@ SOFTLANE_INLINE void add_to_lane(D& hi, D& lo, D v) {
 template <class T, class D>
 SOFTLANE_INLINE void add_product_to_lane(D& hi, D& lo, D a, D b) {
   if constexpr (sizeof(T) == sizeof(double)) {
-    add_to_lane<T>(hi, lo, a * b);
+    const D product = a * b;
+    add_to_lane<T>(hi, lo, product);
+    lo = lo + fma1(a, b, D(0.0) - product);
   } else {
     hi = fma1(a, b, hi);
   }
