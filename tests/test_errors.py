@@ -558,7 +558,12 @@ def test_a_huge_broadcast_of_a_wrong_shape_is_an_error_at_once(
     option: str, names: list[str]
 ) -> None:
     for name in names:
-        for bad in (np.broadcast_to(1.0, 2**48), np.broadcast_to(1.0, (2**30, 2**20))):
+        for bad in (
+            np.broadcast_to(1.0, 2**48),
+            np.broadcast_to(1.0, (2**30, 2**20)),
+            np.broadcast_to(np.float32(1), 2**48),
+            np.broadcast_to(np.int32(1), 2**48),
+        ):
             with pytest.raises(ValueError, match=rf"^{name}: {option} .*shape") as caught:
                 FUNCTIONS[name](X, **{option: bad})
             assert type(caught.value) is ValueError

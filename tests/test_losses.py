@@ -367,6 +367,24 @@ def test_mean_is_the_average_of_equal_rows(dtype: np.dtype) -> None:
 
 
 @pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("power", [-1074, -1030, -1000, 1000, 1021])
+def test_a_mean_is_the_same_whatever_the_unit_of_its_weights(power: int) -> None:
+    """Weights whose sum, or its reciprocal, is no number of float64."""
+    scale = 2.0**power
+    x, y = np.random.default_rng(4).standard_normal((5, 3)), [0, 1, 2, 1, 0]
+    weights = np.array([1, 2, 4, 0, 1.0])
+    functions = (sl.cross_entropy, sl.cross_entropy_grad, sl.cross_entropy_hessian)
+    for function in functions:
+        plain = function(x, y, sample_weight=weights, reduction="mean")
+        got = function(x, y, sample_weight=weights * scale, reduction="mean")
+        assert got.tobytes() == plain.tobytes()
+        classes = np.array([1, 0.5 if scale > 1 else 2, 4])
+        plain = function(x, y, weight=classes, reduction="mean")
+        got = function(x, y, weight=classes * scale, reduction="mean")
+        assert got.tobytes() == plain.tobytes()
+
+
+@pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
 @pytest.mark.parametrize("kind", ["labels", "probabilities"])
 def test_gradient_is_the_difference_quotient_of_the_loss(kind: str, reduction: str) -> None:

@@ -55,8 +55,8 @@ py::object cross_entropy_hessian_solve(handle logits, handle rhs, handle damping
       {logits, target, axis, weight, sample_weight, label_smoothing, ignore_index, reduction},
       TargetRequired::no);
   task.parse_vector("rhs", rhs);
-  task.parse_damping(damping);
   task.measure();
+  task.parse_damping(damping);
   task.result_like(0, "out", out, task.vector.view);
   task.settle();
   task.execute();

@@ -6,20 +6,24 @@ namespace softlane::bindings {
 
 namespace {
 
-// Weights and damping compute in float64, whatever the dtype of logits.
-Array acquire_reals(const char* function, const char* name, py::handle value) {
+// Weights and damping compute in float64, whatever the dtype of logits. check(view) has the shape alone to look at, and
+// comes first: an array of another shape may be of any size.
+template <class Check>
+Array acquire_reals(const char* function, const char* name, py::handle value, Check check) {
   const Format float64{Element::float64, ByteOrder::native};
   if (PyFloat_CheckExact(value.ptr())) {
     // Read where it lies: an array made of it is a fifth of a solve of 10 elements.
     auto* const number = &reinterpret_cast<PyFloatObject*>(value.ptr())->ob_fval;
-    return {py::reinterpret_borrow<py::object>(value),
-            View(reinterpret_cast<char*>(number), 0, nullptr, nullptr), float64};
+    const View view(reinterpret_cast<char*>(number), 0, nullptr, nullptr);
+    check(view);
+    return {py::reinterpret_borrow<py::object>(value), view, float64};
   }
   const py::object array = as_ndarray(function, name, value);
   if (!format_of(proxy(array)->descr))
     fail(PyExc_TypeError, function,
          std::string(name) + " has dtype " + dtype_text(array) +
              "; real numbers up to float64 are accepted");
+  check(view_of(array));
   py::object reals = cast_to(function, array, NumpyApi::NPY_DOUBLE_);
   const View view = view_of(reals);
   return {std::move(reals), view, float64};
@@ -33,10 +37,14 @@ void LossTask::parse(const LossArguments& arguments, TargetRequired required) {
   ignore_ = parse_ignore_index(function, arguments.ignore_index);
   reduction = parse_reduction(function, arguments.reduction);
   logits = acquire(function, "logits", arguments.logits);
+  axes.split(function, axis_, logits.view);
   parse_target(arguments.target, required);
-  if (!arguments.weight.is_none()) weight_ = acquire_reals(function, "weight", arguments.weight);
+  if (!arguments.weight.is_none())
+    weight_ = acquire_reals(function, "weight", arguments.weight,
+                            [&](const View& view) { check_weight_shape(view); });
   if (!arguments.sample_weight.is_none())
-    sample_weight_ = acquire_reals(function, "sample_weight", arguments.sample_weight);
+    sample_weight_ = acquire_reals(function, "sample_weight", arguments.sample_weight,
+                                   [&](const View& view) { over_rows("sample_weight", view); });
   if (target_ != Target::labels && ignore_.present)
     fail(PyExc_ValueError, function,
          "ignore_index applies to integer labels only; leave rows out with sample_weight=0");
@@ -51,7 +59,8 @@ void LossTask::parse_vector(const char* name, py::handle value) {
 }
 
 void LossTask::parse_damping(py::handle value) {
-  damping_ = acquire_reals(function, "damping", value);
+  damping_ = acquire_reals(function, "damping", value,
+                           [&](const View& view) { over_all_rows("damping", view); });
 }
 
 void LossTask::parse_target(py::handle value, TargetRequired required) {
@@ -69,7 +78,8 @@ void LossTask::parse_target(py::handle value, TargetRequired required) {
     target_ = Target::labels;
     unsigned_labels_ = type == NumpyApi::NPY_ULONGLONG_ ||
                        (type == NumpyApi::NPY_ULONG_ && sizeof(unsigned long) == 8);
-    // Labels of uint64 keep their bits: those beyond int64 turn up as negative numbers, and are told apart below.
+    check_target_shape();
+    // Labels of uint64 keep their bits: those beyond int64 turn up as negative numbers, and are told apart later.
     const int native = unsigned_labels_ ? static_cast<int>(NumpyApi::NPY_UINT64_)
                                         : static_cast<int>(NumpyApi::NPY_INT64_);
     target_array_ = cast_to(function, target_array_, native);
@@ -86,6 +96,7 @@ void LossTask::parse_target(py::handle value, TargetRequired required) {
       target_array_ = cast_to(function, target_array_, NumpyApi::NPY_INT64_);
       target_view_ = view_of(target_array_);
     }
+    check_target_shape();
   } else {
     fail(PyExc_TypeError, function,
          "target has dtype " + dtype_text(target_array_) +
@@ -95,8 +106,6 @@ void LossTask::parse_target(py::handle value, TargetRequired required) {
 }
 
 void LossTask::measure() {
-  axes.split(function, axis_, logits.view);
-  check_target_shape();
   if (!vector) return;
   const View& v = vector.view;
   const int lead = v.ndim - logits.view.ndim;

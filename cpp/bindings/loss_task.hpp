@@ -25,9 +25,9 @@ struct LossBuffers {
   Buffer<double> all_row_scale;
 };
 
-// A call of one of the losses, in three steps, for the vector or right-hand side of curvature
-// products comes in between: parse (may run Python code), measure (vector, axes), settle (checks
-// every value and gives the call its numbers). The results are prepared before settle: where a
+// A call of one of the losses, in steps: parse (may run Python code, and looks at shapes before it copies), the vector or
+// right-hand side of curvature products with measure, the damping, settle (checks every value and gives the call its
+// numbers). The results are prepared before settle: where a
 // target is broadcast without end, that there is no memory for them must not wait for its check.
 class LossTask : public Task {
  public:
@@ -50,6 +50,9 @@ class LossTask : public Task {
 
   void parse_target(py::handle value, TargetRequired required);
   void check_target_shape() const;
+  void check_weight_shape(const View& view) const;
+  View over_rows(const char* name, const View& view) const;
+  View over_all_rows(const char* name, const View& view) const;
   bool labels_stay() const;
   void settle_labels();
   void settle_probabilities();

@@ -1,5 +1,6 @@
 // The numbers of a loss: checked one by one, and copied to where the kernels read them.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 
@@ -31,6 +32,16 @@ bool not_a_damping(double value) {
   return !(value > 0 && value <= std::numeric_limits<double>::max());
 }
 
+// Weights that are all far from 1, or one of them: a power of two less or more in all, which changes no digit of a
+// weighted mean, and then neither their sum nor its reciprocal leaves the range.
+void bring_into_range(double* weights, index_t n) {
+  double largest = 0;
+  for (index_t i = 0; i < n; ++i) largest = std::max(largest, weights[i]);
+  if (largest == 0 || (largest > 0x1p-500 && largest < 0x1p500)) return;
+  const int exponent = std::ilogb(largest);
+  for (index_t i = 0; i < n; ++i) weights[i] = std::scalbn(weights[i], -exponent);
+}
+
 void copy_out(const View& view, double* to) {
   for_each_run(view, [&](const char* p, index_t count, index_t stride) {
     for (index_t i = 0; i < count; ++i) *to++ = *reinterpret_cast<const double*>(p + i * stride);
@@ -38,10 +49,8 @@ void copy_out(const View& view, double* to) {
   });
 }
 
-// One value a row, of an array that broadcasts to the rows' shape. Asked before its values are
-// looked at, for an array of another shape may be of any size.
-View over_rows(const char* function, const char* name, const View& view, const index_t* shape,
-               int ndim) {
+View spread_over(const char* function, const char* name, const View& view, const index_t* shape,
+                 int ndim) {
   View rows;
   if (!broadcast(view, shape, ndim, rows))
     fail(PyExc_ValueError, function,
@@ -78,24 +87,40 @@ void LossTask::settle() {
                   call.damping != nullptr;
 }
 
+// One value a row, of an array that broadcasts to the rows' shape, or to that of a vector's leading dimensions before it.
+View LossTask::over_rows(const char* name, const View& view) const {
+  return spread_over(function, name, view, axes.row_shape, axes.row_dims);
+}
+View LossTask::over_all_rows(const char* name, const View& view) const {
+  index_t shape[max_dims];
+  const int ndim = axes.lead_dims + axes.row_dims;
+  for (int d = 0; d < axes.lead_dims; ++d) shape[d] = axes.lead_shape[d];
+  for (int d = 0; d < axes.row_dims; ++d) shape[axes.lead_dims + d] = axes.row_shape[d];
+  return spread_over(function, name, view, shape, ndim);
+}
+
+void LossTask::check_weight_shape(const View& view) const {
+  if (same_shape(view, &axes.classes, 1)) return;
+  fail(PyExc_ValueError, function,
+       "weight has shape " + shape_text(view.shape, view.ndim) +
+           "; one number a class is needed, shape " + shape_text(&axes.classes, 1));
+}
+
 void LossTask::settle_weight() {
   if (!weight_) return;
-  if (!same_shape(weight_.view, &axes.classes, 1))
-    fail(PyExc_ValueError, function,
-         "weight has shape " + shape_text(weight_.view.shape, weight_.view.ndim) +
-             "; one number a class is needed, shape " + shape_text(&axes.classes, 1));
   check_all(function, "weight", weight_, "finite and >= 0", not_a_weight);
   buffers_.weight.allocate(function, axes.classes);
   copy_out(weight_.view, buffers_.weight.get());
+  if (reduction == Reduction::mean && target_ == Target::labels)
+    bring_into_range(buffers_.weight.get(), axes.classes);
 }
 
 void LossTask::settle_sample_weight() {
   if (!sample_weight_) return;
-  const View spread =
-      over_rows(function, "sample_weight", sample_weight_.view, axes.row_shape, axes.row_dims);
   check_all(function, "sample_weight", sample_weight_, "finite and >= 0", not_a_weight);
   buffers_.row_scale.allocate(function, axes.rows);
-  copy_out(spread, buffers_.row_scale.get());
+  copy_out(over_rows("sample_weight", sample_weight_.view), buffers_.row_scale.get());
+  if (reduction == Reduction::mean) bring_into_range(buffers_.row_scale.get(), axes.rows);
 }
 
 // May the kernels read labels where they lie? A copy is made by one thread, and its lines are then to be fetched from that
@@ -232,14 +257,9 @@ void LossTask::settle_probabilities() {
 }
 
 void LossTask::settle_damping() {
-  index_t shape[max_dims];
-  const int ndim = axes.lead_dims + axes.row_dims;
-  for (int d = 0; d < axes.lead_dims; ++d) shape[d] = axes.lead_shape[d];
-  for (int d = 0; d < axes.row_dims; ++d) shape[axes.lead_dims + d] = axes.row_shape[d];
-  const View spread = over_rows(function, "damping", damping_.view, shape, ndim);
   check_all(function, "damping", damping_, "finite and > 0", not_a_damping);
   buffers_.damping.allocate(function, axes.all_rows());
-  copy_out(spread, buffers_.damping.get());
+  copy_out(over_all_rows("damping", damping_.view), buffers_.damping.get());
 }
 
 double LossTask::denominator() const {
