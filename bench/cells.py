@@ -20,7 +20,13 @@ OPERATIONS = (
 )
 # Not of the grid, but by name: softmax of 8 logits of 10, and loss and gradient of labels
 # smoothed by 0.1 and of probabilities.
-OPTIONS = ("masked_softmax", "smoothed_value_and_grad", "soft_value_and_grad")
+OPTIONS = (
+    "masked_softmax",
+    "smoothed_value_and_grad",
+    "soft_value_and_grad",
+    "weighted_logsumexp",
+)
+WITH_VECTOR = ("hvp", "soft_value_and_grad", "weighted_logsumexp")  # operations that read v
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 ITEMSIZE = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
 LAYOUTS = ("out", "strided", "fresh")
@@ -112,12 +118,13 @@ class Cell:
             "masked_softmax": n * size,
             "smoothed_value_and_grad": n * size + rows * loss_size,
             "soft_value_and_grad": n * size + rows * loss_size,
+            "weighted_logsumexp": 2 * rows * size,
         }[self.op]
 
     @property
     def input_bytes(self) -> int:
         """Bytes read from memory: a strided array's cache lines come whole."""
-        arrays = 2 if self.op in ("hvp", "soft_value_and_grad") else 1
+        arrays = 2 if self.op in WITH_VECTOR else 1
         stride = 2 if self.array.layout == "strided" else 1
         mask = self.elements if self.op == "masked_softmax" else 0
         return arrays * stride * self.elements * ITEMSIZE[self.dtype] + mask

@@ -27,6 +27,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "masked_softmax": sl.softmax,
     "smoothed_value_and_grad": sl.cross_entropy_value_and_grad,
     "soft_value_and_grad": sl.cross_entropy_value_and_grad,
+    "weighted_logsumexp": sl.logsumexp,
 }
 SMOOTHING = 0.1
 
@@ -53,7 +54,7 @@ def supported(name: str) -> bool:
 class Problem:
     """Logits x, labels of x's shape without its class axis, and of x's shape a vector v and a mask.
 
-    Where probabilities are the target, they are v.
+    Where probabilities are the target, or terms have factors, they are v.
     """
 
     cell: Cell
@@ -84,6 +85,9 @@ class Problem:
             shares = np.exp(normal(1).astype(np.float32))
             v = normal(0)
             v[...] = shares / shares.sum(array.axis, keepdims=True)
+        elif cell.op == "weighted_logsumexp":
+            v = normal(1)
+            np.abs(v, out=v)
         elif cell.op == "masked_softmax":
             mask = rng.random(array.shape) < 0.8
         return cls(cell, x, labels, x if v is None else v, mask)
@@ -114,6 +118,7 @@ class Problem:
             "masked_softmax": ((full, dtype),),
             "smoothed_value_and_grad": ((rows, loss), (full, dtype)),
             "soft_value_and_grad": ((rows, loss), (full, dtype)),
+            "weighted_logsumexp": ((rows, dtype), (rows, dtype)),
         }
         return tuple(np.full(shape, 7, kind) for shape, kind in specs[self.cell.op])
 
@@ -143,4 +148,6 @@ def softlane_call(problem: Problem) -> Call:
             return lambda: function(x, y, axis, label_smoothing=SMOOTHING, out=out)
         case "soft_value_and_grad":
             return lambda: function(x, v, axis, out=out)
+        case "weighted_logsumexp":
+            return lambda: function(x, axis, b=v, return_sign=True, out=out)
     return lambda: function(x, y, axis, out=out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bench.cells import WITH_VECTOR
 from bench.peers.base import Foreign, Peer
 from bench.problem import SMOOTHING, Call, Problem
 
@@ -16,6 +17,7 @@ class Jax(Peer):
     def __init__(self, threads: int) -> None:
         super().__init__(threads)
         import jax
+        import jax.scipy.special
 
         jax.config.update("jax_enable_x64", True)
         jax.config.update("jax_platforms", "cpu")
@@ -28,7 +30,7 @@ class Jax(Peer):
         arguments = [problem.x]
         if problem.cell.op == "masked_softmax":
             arguments.append(problem.mask)
-        if problem.cell.op in ("hvp", "soft_value_and_grad"):
+        if problem.cell.op in WITH_VECTOR:
             arguments.append(problem.v)
         if problem.cell.array.layout == "strided":
             # No JAX array has strides: to take one over is part of the call.
@@ -83,6 +85,9 @@ class Jax(Peer):
             "masked_softmax": lambda x, mask: nn.softmax(x, axis, where=mask),
             "smoothed_value_and_grad": lambda x: of_both(smoothed, x),
             "soft_value_and_grad": lambda x, t: of_both(soft, x, t),
+            "weighted_logsumexp": lambda x, b: jax.scipy.special.logsumexp(
+                x, axis, b, return_sign=True
+            ),
             "grad_and_hess_diag": grad_and_hess_diag,
             "hvp": hvp,
             "hessian": hessian,

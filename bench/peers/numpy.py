@@ -117,6 +117,17 @@ class NumPy(Peer):
         loss: AnyArray = (whole * np.log(total) - gaps).squeeze(axis)
         return loss, e
 
+    def weighted_logsumexp(
+        self, problem: Problem, _: AnyArray | None, __: AnyArray | None
+    ) -> tuple[AnyArray, AnyArray]:
+        x, axis = problem.x, problem.axis
+        top = x.max(axis, keepdims=True)
+        e = np.exp(x - top)
+        e *= problem.v
+        total = e.sum(axis, keepdims=True)
+        log = np.log(np.abs(total)) + top
+        return log.squeeze(axis), np.sign(total).squeeze(axis)
+
     @staticmethod
     def _labels(problem: Problem) -> AnyArray:
         return np.expand_dims(problem.labels, problem.axis)

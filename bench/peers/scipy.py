@@ -1,4 +1,4 @@
-"""scipy.special: three of the operations, none with `out=`."""
+"""scipy.special: four of the operations, none with `out=`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,13 @@ class SciPy(Peer):
         self._special = scipy.special
 
     def prepare(self, problem: Problem) -> Call:
-        if problem.cell.op not in ("softmax", "log_softmax", "logsumexp"):
+        op, x, axis, special = problem.cell.op, problem.x, problem.axis, self._special
+        if op not in ("softmax", "log_softmax", "logsumexp", "weighted_logsumexp"):
             raise UnavailableError("no such operation")
         if problem.x.dtype.itemsize < 4:
             raise UnavailableError("computes half precision in half precision")
-        function, x, axis = getattr(self._special, problem.cell.op), problem.x, problem.axis
+        if op == "weighted_logsumexp":
+            b = problem.v
+            return lambda: special.logsumexp(x, axis=axis, b=b, return_sign=True)
+        function = getattr(special, op)
         return lambda: function(x, axis=axis)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.peers.base import Foreign, Peer
+from bench.peers.base import Foreign, Peer, UnavailableError
 from bench.problem import SMOOTHING, AnyArray, Call, Problem
 
 
@@ -54,6 +54,9 @@ class PyTorch(Peer):
                 return mul(p, v - (p * v).sum(axis, keepdim=True), **into)
 
             return hvp
+
+        if op != "hessian":
+            raise UnavailableError("no such operation")
 
         def hessian() -> Foreign:
             p = self._torch.softmax(x, axis).movedim(axis, -1)
