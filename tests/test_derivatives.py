@@ -245,6 +245,35 @@ def test_hvp_is_within_its_bound_of_the_terms_whatever_the_maximums_entry(
 
 
 @pytest.mark.usefixtures("isa")
+def test_entries_like_the_maximums_keep_what_the_others_leave_them(dtype: np.dtype) -> None:
+    """Of a confident row they are -p_k times the mean, which is as small as the others' p."""
+    for x0 in (14.0, 25.0, 30.0, 60.0):
+        x = np.array([[x0, 0, 0]], dtype)
+        for v in ([1, 1, 2], [1e6, 1e6, 1e6 + 1]):
+            vector = np.array([v], dtype)
+            exact = oracle.hvp_row(oracle.hessian_row(x[0]), vector[0])
+            got = sl.cross_entropy_hvp(x, vector)[0]
+            _assert_within("hvp", got, exact, dtype, _hvp_size(x[0], vector[0]))
+            assert got[1] != 0 or abs(exact[1]) < np.finfo(dtype).smallest_subnormal
+            for copies in (40, 4):
+                many = sl.cross_entropy_hvp(np.tile(x, (copies, 1)), np.tile(vector, (copies, 1)))
+                assert (many == got).all()
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("classes", [3, 100, 1022, 1500, 5000])
+def test_hessian_times_a_constant_is_zero_in_any_sum(dtype: np.dtype, classes: int) -> None:
+    x = np.random.default_rng(classes).standard_normal((20, classes))
+    x[::4, 2:] = 0.3  # equal terms beside larger ones, whose sums keep one rounding
+    x[::4, :2] = 5
+    for constant in (1, -0.1):
+        vector = np.full(x.shape, constant, dtype)
+        assert (sl.cross_entropy_hvp(x.astype(dtype), vector) == 0).all()
+        columns = sl.cross_entropy_hvp(np.asfortranarray(x, dtype), np.asfortranarray(vector))
+        assert (columns == 0).all()
+
+
+@pytest.mark.usefixtures("isa")
 def test_hvp_of_entries_at_both_ends_of_the_range(dtype: np.dtype) -> None:
     large = float(np.finfo(dtype).max) / (1 if dtype == np.float32 else 2.0**60)
     v = np.array([large, -large], dtype)

@@ -384,6 +384,27 @@ def test_a_mean_is_the_same_whatever_the_unit_of_its_weights(power: int) -> None
         assert got.tobytes() == plain.tobytes()
 
 
+def test_weights_that_do_not_count_are_not_what_a_mean_is_scaled_by() -> None:
+    x, mean = np.zeros((2, 2)), {"reduction": "mean"}
+    for options in (
+        {"weight": [1e200, 1e-200]},
+        {"weight": [1e300, 1e-310]},
+        {"weight": [1e300, 1e-310], "sample_weight": [1e-200, 1e-200]},
+        {"weight": [1.0, 1e-310], "sample_weight": [0, 1e-310]},
+    ):
+        assert sl.cross_entropy(x, [1, 1], **options, **mean) == pytest.approx(np.log(2))
+        gradient = sl.cross_entropy_grad(x, [1, 1], **options, **mean)
+        np.testing.assert_allclose(gradient.sum(0), [0.5, -0.5])
+    ignoring: dict[str, Any] = {"ignore_index": -100, **mean}
+    for weights in ([1e300, 1e-300], [1e300, 1e-310]):
+        got = sl.cross_entropy(x, [-100, 0], sample_weight=weights, **ignoring)
+        assert got == pytest.approx(np.log(2))
+    # a row that counts for next to nothing is not left out
+    x[1, 0] = np.nan
+    for weights in ([1e300, 1e-30], [1e308, 1e-300], [1e-310, 5e-324]):
+        assert np.isnan(sl.cross_entropy(x, [0, 0], sample_weight=weights, **mean))
+
+
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
 @pytest.mark.parametrize("kind", ["labels", "probabilities"])

@@ -387,8 +387,26 @@ def test_bits_depend_on_the_row_alone(dtype: np.dtype, classes: int) -> None:
     x2 = np.concatenate([x, np.full((5, 9), -INF, dtype)], axis=1)
     b2 = np.concatenate([b, np.ones((5, 9), dtype)], axis=1)
     _assert_same(signed(x2, b2), wanted)
-    x2[:, classes:], b2[:, classes:] = NAN, 0
-    _assert_same(signed(x2, b2), wanted)
+    for absent in ((NAN, 0), (-INF, 5e-324), (-INF, np.finfo(dtype).max), (-INF, -1e30)):
+        x2[:, classes:], b2[:, classes:] = absent
+        _assert_same(signed(x2, b2), wanted)
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("classes", [2, 9, 40, 300])
+def test_rows_that_go_term_by_term_do_in_a_group_too(dtype: np.dtype, classes: int) -> None:
+    rng = np.random.default_rng(classes)
+    x, b = rng.standard_normal((2, 40, classes))
+    x[3, 1], b[3, :2], b[3, 2:] = x[3, 0], [1, -1], 1e-30  # cancels down to far smaller terms
+    x[7, 1], b[7, :2] = x[7, 0] + 1e-6, [1e9, -1e9]
+    x[9, 0], b[9, 1] = -INF, 0
+    b[11, 0], b[12, 0], b[13, 1], x[14, 1] = 1e-320, 1e38, INF, NAN
+    with np.errstate(under="ignore"):
+        x, b = x.astype(dtype), b.astype(dtype)
+    got = signed(x, b)
+    alone = [signed(u, v) for u, v in zip(x, b, strict=True)]
+    _assert_same(got, tuple(np.array(part) for part in zip(*alone, strict=True)))
+    _assert_same(signed(np.asfortranarray(x), np.asfortranarray(b)), got)
 
 
 @pytest.mark.usefixtures("isa")

@@ -254,6 +254,25 @@ def test_threads_and_batches_change_no_bit(dtype: np.dtype, threads: int) -> Non
                 _assert_same_bits(got, np.array(rows, dtype))
 
 
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("threads", [1, 3])
+def test_columns_of_many_classes_share_groups_among_threads(dtype: np.dtype, threads: int) -> None:
+    rng = np.random.default_rng(6)
+    for rows in (523, 576):
+        x = rng.standard_normal((rows, 300)).astype(dtype)
+        keep = rng.uniform(size=x.shape) < 0.5
+        x[100, 7], keep[100, 7], keep[200] = np.nan, True, False
+        for name in ("softmax", "log_softmax"):
+            wanted = FUNCTIONS[name](x, axis=-1, where=keep)
+            with sl.num_threads(threads):
+                columns = np.ascontiguousarray(x.T)
+                marks = np.ascontiguousarray(keep.T)
+                got = FUNCTIONS[name](columns, axis=0, where=marks)
+                _assert_same_bits(got.T, wanted)
+                FUNCTIONS[name](columns, axis=0, where=marks, out=columns)
+                _assert_same_bits(columns.T, wanted)
+
+
 def test_other_kinds_of_input(dtype: np.dtype) -> None:
     wanted = sl.softmax(np.array([1, -np.inf, 3]))
     for where in ([True, False, True], (True, False, True), np.array([1, 0, 1], bool)):
@@ -286,7 +305,7 @@ def _stored(classes: int, keep: Array, stored: np.dtype) -> Array:
 
 
 @pytest.mark.usefixtures("isa")
-@pytest.mark.parametrize("classes", [5, 17, 1025])
+@pytest.mark.parametrize("classes", [5, 17, 300, 1025])
 @pytest.mark.parametrize("stored", STORED, ids=str)
 def test_a_format_is_masked_as_the_numbers_it_holds(stored: np.dtype, classes: int) -> None:
     keep = _mask(classes)

@@ -10,7 +10,6 @@ py::object cross_entropy_hessian(handle logits, handle target, handle axis, hand
   task.parse(
       {logits, target, axis, weight, sample_weight, label_smoothing, ignore_index, reduction},
       TargetRequired::no);
-  task.measure();
   task.result_of_matrices("out", out);
   task.settle();
   task.execute();
@@ -24,7 +23,6 @@ py::object cross_entropy_hessian_diag(handle logits, handle target, handle axis,
   task.parse(
       {logits, target, axis, weight, sample_weight, label_smoothing, ignore_index, reduction},
       TargetRequired::no);
-  task.measure();
   task.result_like(0, "out", out, task.logits.view);
   task.settle();
   task.execute();

@@ -106,7 +106,6 @@ void LossTask::parse_target(py::handle value, TargetRequired required) {
 }
 
 void LossTask::measure() {
-  if (!vector) return;
   const View& v = vector.view;
   const int lead = v.ndim - logits.view.ndim;
   if (lead < 0 || !same_shape({v.data, logits.view.ndim, v.shape + lead, v.strides + lead},

@@ -32,14 +32,17 @@ bool not_a_damping(double value) {
   return !(value > 0 && value <= std::numeric_limits<double>::max());
 }
 
-// Weights that are all far from 1, or one of them: a power of two less or more in all, which changes no digit of a
-// weighted mean, and then neither their sum nor its reciprocal leaves the range.
-void bring_into_range(double* weights, index_t n) {
-  double largest = 0;
-  for (index_t i = 0; i < n; ++i) largest = std::max(largest, weights[i]);
-  if (largest == 0 || (largest > 0x1p-500 && largest < 0x1p500)) return;
+// Times a power of two that brings the largest of those that count near 1. One that is not 0 does not become it: that
+// would leave it out.
+void bring_into_range(double* weights, index_t n, double largest) {
+  if (largest == 0) return;
   const int exponent = std::ilogb(largest);
-  for (index_t i = 0; i < n; ++i) weights[i] = std::scalbn(weights[i], -exponent);
+  for (index_t i = 0; i < n; ++i) {
+    using Limits = std::numeric_limits<double>;
+    if (weights[i] == 0) continue;
+    weights[i] =
+        std::clamp(std::scalbn(weights[i], -exponent), Limits::denorm_min(), Limits::max());
+  }
 }
 
 void copy_out(const View& view, double* to) {
@@ -69,6 +72,10 @@ void LossTask::settle() {
   if (damping_) settle_damping();
   if (reduction == Reduction::mean) {
     denominator_ = denominator();
+    if (!(denominator_ > 0x1p-1000 && denominator_ < 0x1p1000)) {
+      bring_weights_into_range();
+      denominator_ = denominator();
+    }
     call.scale = 1 / denominator_;
     if (denominator_ == 0) {
       // Rows left out have derivative 0 even where nothing else is left to divide by.
@@ -111,8 +118,6 @@ void LossTask::settle_weight() {
   check_all(function, "weight", weight_, "finite and >= 0", not_a_weight);
   buffers_.weight.allocate(function, axes.classes);
   copy_out(weight_.view, buffers_.weight.get());
-  if (reduction == Reduction::mean && target_ == Target::labels)
-    bring_into_range(buffers_.weight.get(), axes.classes);
 }
 
 void LossTask::settle_sample_weight() {
@@ -120,7 +125,6 @@ void LossTask::settle_sample_weight() {
   check_all(function, "sample_weight", sample_weight_, "finite and >= 0", not_a_weight);
   buffers_.row_scale.allocate(function, axes.rows);
   copy_out(over_rows("sample_weight", sample_weight_.view), buffers_.row_scale.get());
-  if (reduction == Reduction::mean) bring_into_range(buffers_.row_scale.get(), axes.rows);
 }
 
 // May the kernels read labels where they lie? A copy is made by one thread, and its lines are then to be fetched from that
@@ -260,6 +264,29 @@ void LossTask::settle_damping() {
   check_all(function, "damping", damping_, "finite and > 0", not_a_damping);
   buffers_.damping.allocate(function, axes.all_rows());
   copy_out(over_all_rows("damping", damping_.view), buffers_.damping.get());
+}
+
+// Of weights whose sum, or its reciprocal, is no number of float64 the mean is that of weights in another unit.
+void LossTask::bring_weights_into_range() {
+  double* const scale = buffers_.row_scale.get();
+  double* const weight = buffers_.weight.get();
+  double largest = 0, largest_weight = 0;
+  for (index_t i = 0; i < axes.rows; ++i) {
+    const double s = scale == nullptr ? 1 : scale[i];
+    if (s == 0) continue;
+    if (weight != nullptr && target_ == Target::labels) {
+      const double w = weight[some_class(call.labels + i, axes.classes)];
+      if (w == 0) continue;
+      largest_weight = std::max(largest_weight, w);
+    }
+    largest = std::max(largest, s);
+  }
+  if (scale != nullptr) bring_into_range(scale, axes.rows, largest);
+  // A smoothed label counts the weights of all classes.
+  for (index_t k = 0; largest_weight > 0 && call.label_smoothing > 0 && k < axes.classes; ++k) {
+    largest_weight = std::max(largest_weight, weight[k]);
+  }
+  if (largest_weight > 0) bring_into_range(weight, axes.classes, largest_weight);
 }
 
 double LossTask::denominator() const {

@@ -10,7 +10,6 @@ py::object cross_entropy(handle logits, handle target, handle axis, handle weigh
   task.parse(
       {logits, target, axis, weight, sample_weight, label_smoothing, ignore_index, reduction},
       TargetRequired::yes);
-  task.measure();
   task.loss_result("out", out);
   task.settle();
   task.execute();
@@ -25,7 +24,6 @@ py::object cross_entropy_grad(handle logits, handle target, handle axis, handle 
   task.parse(
       {logits, target, axis, weight, sample_weight, label_smoothing, ignore_index, reduction},
       TargetRequired::yes);
-  task.measure();
   task.result_like(0, "out", out, task.logits.view);
   task.settle();
   task.execute();
@@ -39,7 +37,6 @@ py::object cross_entropy_value_and_grad(handle logits, handle target, handle axi
   task.parse(
       {logits, target, axis, weight, sample_weight, label_smoothing, ignore_index, reduction},
       TargetRequired::yes);
-  task.measure();
   const OutPair pair = parse_out_pair(task.function, out);
   task.loss_result("out[0]", pair.first);
   task.result_like(1, "out[1]", pair.second, task.logits.view);
@@ -58,7 +55,6 @@ py::object cross_entropy_grad_and_hess_diag(handle logits, handle target, handle
   task.parse(
       {logits, target, axis, weight, sample_weight, label_smoothing, ignore_index, reduction},
       TargetRequired::yes);
-  task.measure();
   const OutPair pair = parse_out_pair(task.function, out);
   task.result_like(0, "out[0]", pair.first, task.logits.view);
   task.result_like(1, "out[1]", pair.second, task.logits.view);

@@ -408,7 +408,13 @@ inline void across_hvp(const Call& call, index_t begin, index_t end, void* memor
     const Columns<T> v = slot.other, e = slot.e;
     const auto numbers = labelled.numbers(slot);
     const V key = s.lone_top();
-    V origin(T(0));
+    constexpr unsigned all = (1u << V::lanes) - 1;
+    NearestToZero<T> nearest;
+    for (int k = 0; k < n; ++k) {
+      nearest.take(v.load(k));
+      if (k % 4 == 3 && (nearest.positive() & nearest.negative()) == all) break;
+    }
+    V origin = nearest.by_lane();
     if (any(s.confident)) {
       for (int k = 0; k < n; ++k) origin = select(equal(e.load(k), key), v.load(k), origin);
     }
@@ -419,31 +425,14 @@ inline void across_hvp(const Call& call, index_t begin, index_t end, void* memor
     };
     const auto w = [&](int k)
                        __attribute__((always_inline)) { return widened(v.load(k) - origin); };
-    constexpr bool pairs = sizeof(T) == sizeof(double);
     P hi[16], lo[16];
-    // Of +0 and a product nothing is lost, of the product what it rounds away.
-    for (int l = 0; l < lanes; ++l) {
-      const P a = term(l), b = w(l), product = a * b;
-      hi[l] = zero + product;
-      if constexpr (pairs) lo[l] = fma1(a, b, zero - product);
-    }
+    // Of +0 and a product nothing is lost.
+    for (int l = 0; l < lanes; ++l) hi[l] = zero + term(l) * w(l);
+    for (int l = 0; l < lanes && n > 16; ++l) lo[l] = zero;
     for (int k = 16; k < n; ++k) add_product_to_lane<T>(hi[k % 16], lo[k % 16], term(k), w(k));
-    const auto total = [&]() __attribute__((always_inline)) {
-      if constexpr (pairs) {
-        if (n > 16) return lanes_total<T>(hi, lo, 16);
-        W lane[16];
-        for (int l = 0; l < n; ++l) lane[l] = W::of(hi[l], lo[l]);
-        return lanes_total<T>(lane, hi, n);
-      } else {
-        return lanes_total<T>(hi, lanes);
-      }
-    };
     const W inverse = quotient(W{P(1 / S::unit)}, s.sum);
-    const W mean = total() * inverse;
-    const P excess =
-        select(s.confident, zero,
-               excess_of_sum(s.top, widened(s.rounded_top), s.others, inverse.value() * unit));
-    const Center<T, P> center(widened(origin), mean, excess);
+    const W mean = (n > 16 ? lanes_total<T>(hi, lo, 16) : lanes_total<T>(hi, n)) * inverse;
+    const V rounded_mean = narrowed<T>(mean.value());
     const W p_top = s.top * inverse * unit,
             of_top = (numbers.unscaled ? p_top : numbers.curvature * p_top) * mean;
     const V own = narrowed<T>(-of_top.value());
@@ -452,7 +441,7 @@ inline void across_hvp(const Call& call, index_t begin, index_t end, void* memor
                                          : Normalizer<T, P>(s.sum, numbers.curvature * P(boost));
     for (int k = 0; k < n; ++k) {
       const V a = e.load(k), p = scaled(scaled.moves() ? scaled.moved(a) : a);
-      const V off = (v.load(k) - center.hi) - center.lo;
+      const V off = (v.load(k) - origin) - rounded_mean;
       const auto large = greater(p, small);
       const V product = select(large, p * less, p) * select(large, off, off * less);
       e.store(k, select(equal(a, key), own, product));

@@ -39,10 +39,11 @@ void cross_entropy_hessian_rows(const Call& call, index_t begin, index_t end,
   out.settle();
 }
 
-// Hessian-vector products: c p_k (v_k - m), m = o + sum of p_j w_j, with w = v - o. Where the maximum outweighs all
-// others o is its v: its own term is zero, and nothing cancels against it. Elsewhere o is 0: no v is as large beside
-// its own p v as to cost the others their digits, which that of the maximum can be. The sum is of e_j w_j, divided once,
-// by that of the same e_j, so that all of a constant vector is its m.
+// Hessian-vector products: c p_k (w_k - mean), mean = sum of p_j w_j, with w = v - o. The mean is summed of e_j w_j and
+// divided once. Where the maximum outweighs all others o is its v: its own term is zero, and nothing cancels against
+// it. Elsewhere o is the number nearest to 0 between the least and the largest v: no w is larger than its v, so that
+// what its rounding loses is little beside p v (with the maximum's v, which may count for little there, it was up to
+// all there is), and of a constant vector all are 0.
 template <class T>
 struct HvpScale {
   // A subnormal p has lost digits that a large w would show: small p are taken 2^boost times as
@@ -84,38 +85,58 @@ SOFTLANE_INLINE void add_moments(LaneSum<T>& means, const T* e, const T* v, int 
   means = sum;
 }
 
-// What S has more than the sum of the terms as they are, which have the maximum's rounded: as a share of S.
-template <class T, class D>
-SOFTLANE_INLINE D excess_of_sum(const Wide<T, D>& top, D rounded_top, D others, D reciprocal) {
-  return ((top.value() - rounded_top) + top.low()) * (others + D(1.0)) * reciprocal;
-}
-
-// m = o + mean (1 + excess), as the two numbers of T that are taken from the entries. A second one that is no more than
-// what sums round away is left out.
-template <class T, class D>
-struct Center {
-  static constexpr double noise = sizeof(T) == 4 ? 0x1p-40 : 0x1p-85;
-  Vec<T> hi, lo;
-
-  SOFTLANE_INLINE Center(D origin, const Wide<T, D>& mean, D excess) {
-    using W = Wide<T, D>;
-    const W m = W{origin} + mean + W{mean.value() * excess};
-    const D zero(0.0), first = rounded<T>(m.value()), rest = (m.value() - first) + m.low();
-    const auto size = [&](D x) { return select(greater(zero, x), -x, x); };
-    hi = narrowed<T>(first);
-    // Nor is there one of an infinite m.
-    lo = narrowed<T>(select(greater(size(rest), size(first) * D(noise)), rest, zero));
+// The number nearest to 0 between the least and the largest of those taken, in each lane or of all lanes. It is 0 as
+// soon as both signs are there, which the first few mostly show.
+template <class T>
+class NearestToZero {
+ public:
+  using V = Vec<T>;
+  SOFTLANE_INLINE void take(V v) {
+    most_ = max(v, most_);
+    most_negative_ = max(v ^ V(T(-0.0)), most_negative_);
   }
+  unsigned positive() const { return static_cast<unsigned>(greater(most_, V(T(0)))); }
+  unsigned negative() const { return static_cast<unsigned>(greater(most_negative_, V(T(0)))); }
+  // Added to 0, for zeros have signs.
+  V by_lane() const {
+    const V zero(T(0));
+    const V o = select(greater(zero, most_negative_), zero - most_negative_,
+                       select(greater(zero, most_), most_, zero));
+    return zero + o;
+  }
+  T of_all() const {
+    if (positive() != 0 && negative() != 0) return T(0);
+    alignas(64) T o[V::lanes];
+    by_lane().store(o);
+    T nearest = o[0];
+    for (T each : o)
+      nearest = (each < 0 ? -each : each) < (nearest < 0 ? -nearest : nearest) ? each : nearest;
+    return nearest;
+  }
+
+ private:
+  V most_ = V(negative_infinity<T>()), most_negative_ = most_;
 };
+
+// Of a block's n entries.
+template <class T>
+inline void take_entries(NearestToZero<T>& nearest, const T* v, int n) {
+  const T first = v[0];
+  for (int k = 0; k < n && (nearest.positive() == 0 || nearest.negative() == 0); k += quad_size) {
+    each_vector<T>(n - k < quad_size ? n - k : quad_size,
+                   [&](int l, auto part) __attribute__((always_inline)) {
+                     nearest.take(part.load(v + k + l, first));
+                   });
+  }
+}
 
 // Entries in place of the terms; scaled(e) = c p 2^boost.
 template <class T, class Scaled>
-SOFTLANE_INLINE void write_hvp(T* e, const T* v, int n, Vec<T> center, Vec<T> center_low,
-                               Scaled scaled) {
+SOFTLANE_INLINE void write_hvp(T* e, const T* v, int n, Vec<T> origin, Vec<T> mean, Scaled scaled) {
   using V = Vec<T>;
   const V small(HvpScale<T>::small), less(static_cast<T>(pow2(-HvpScale<T>::boost)));
   each_vector<T>(n, [&](int k, auto part) __attribute__((always_inline)) {
-    const V p = scaled(part.load(e + k)), w = (part.load(v + k) - center) - center_low;
+    const V p = scaled(part.load(e + k)), w = (part.load(v + k) - origin) - mean;
     const auto large = greater(p, small);
     part.store(select(large, p * less, p) * select(large, w, w * less), e + k);
   });
@@ -134,8 +155,12 @@ void cross_entropy_hvp_rows(const Call& call, index_t begin, index_t end, void* 
     const Wide<T> sum = s.sum();
     Normalizer<T> scaled(sum, row.curvature() * pow2(S::boost));
     const Row<T> x = cursor.of<T>(call.logits);
-    const T o = s.confident() ? vector.at(s.argmax) : T(0);
-    const V origin(o);
+    NearestToZero<T> nearest;
+    for (index_t k0 = 0; k0 < call.classes && !s.confident(); k0 += block_size) {
+      const int n = block_length(call.classes, k0);
+      take_entries(nearest, vector.fetch(k0, n, scratch.other), n);
+    }
+    const V origin(s.confident() ? vector.at(s.argmax) : nearest.of_all());
     LaneSum<T> means;
     each_block(row.summarizer(), x, out, s, scratch, scaled, [&](index_t k0, int n, T* e, auto) {
       const T* v = vector.fetch(k0, n, scratch.other);
@@ -152,13 +177,10 @@ void cross_entropy_hvp_rows(const Call& call, index_t begin, index_t end, void* 
     });
     const Wide<T> inverse = quotient(Wide<T>{1 / S::unit}, sum);
     const Wide<T> wide_mean = means.total() * inverse;
-    const double excess = s.confident() ? 0
-                                        : excess_of_sum(s.top, static_cast<double>(s.rounded_top),
-                                                        s.others, inverse.value() * S::unit);
-    const Center<T, double> center(static_cast<double>(o), wide_mean, excess);
+    const V mean(static_cast<T>(wide_mean.value()));
     each_block(row.summarizer(), x, out, s, scratch, scaled,
                [&](index_t k0, int n, T* e, auto move) {
-                 write_hvp(e, vector.fetch(k0, n, scratch.other), n, center.hi, center.lo,
+                 write_hvp(e, vector.fetch(k0, n, scratch.other), n, origin, mean,
                            [&](V t) __attribute__((always_inline)) { return scaled(move(t)); });
                  out.put(k0, n, e);
                });

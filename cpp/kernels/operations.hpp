@@ -222,15 +222,21 @@ inline void abreast_hvp(const Call& call, index_t begin, index_t end, void* memo
     const GroupSummary<T>& s = rows.summary;
     const auto numbers = labelled.numbers(rows);
     const T* v[V::lanes] = {};
-    alignas(64) T o[V::lanes] = {};
+    T origin[V::lanes] = {};
     const auto confident = static_cast<unsigned>(s.confident);
     alignas(64) double hi[V::lanes] = {}, lo[V::lanes] = {};
     RowCursor cursor(rows.group.first);
     for (int r = 0; r < rows.group.count; ++r, cursor.advance()) {
       v[r] = reinterpret_cast<const T*>(cursor.locate(call.vector));
-      if ((confident >> r & 1) != 0) o[r] = v[r][rows.argmax[r]];
+      if ((confident >> r & 1) != 0) {
+        origin[r] = v[r][rows.argmax[r]];
+      } else {
+        NearestToZero<T> nearest;
+        take_entries(nearest, v[r], rows.n);
+        origin[r] = nearest.of_all();
+      }
       LaneSum<T> means;
-      add_moments(means, rows.e[r], v[r], rows.n, V(o[r]), false,
+      add_moments(means, rows.e[r], v[r], rows.n, V(origin[r]), false,
                   [](Vec<double> t) __attribute__((always_inline)) {
                     return S::unit == 1 ? t : t * Vec<double>(S::unit);
                   });
@@ -240,23 +246,19 @@ inline void abreast_hvp(const Call& call, index_t begin, index_t end, void* memo
     }
     const W inverse = quotient(W{P(1 / S::unit)}, s.sum);
     const W mean = W::of(P::load(hi), P::load(lo)) * inverse;
-    const P excess = select(
-        s.confident, P(0.0),
-        excess_of_sum(s.top, widened(s.rounded_top), s.others, inverse.value() * P(S::unit)));
     const W top = numbers.curvature * (s.top * inverse * P(S::unit)) * mean;
-    const Center<T, P> center(widened(V::load(o)), mean, excess);
-    const ByRow<T> centers(center.hi), centers_low(center.lo), own(narrowed<T>(-top.value()));
+    const ByRow<T> means(narrowed<T>(mean.value())), own(narrowed<T>(-top.value()));
     const Normalizer<T, P> scaled(s.sum, numbers.curvature * P(pow2(S::boost)));
     const NormalizerByRow<T> factors(scaled);
     for (int r = 0; r < rows.group.count; ++r) {
       T* const e = rows.e[r];
       const Factor<T> f = factors[r];
-      const V step1 = factors.step1[r], step2 = factors.step2[r];
+      const V o(origin[r]), step1 = factors.step1[r], step2 = factors.step2[r];
       if (scaled.moves()) {
-        write_hvp(e, v[r], rows.n, centers[r], centers_low[r],
+        write_hvp(e, v[r], rows.n, o, means[r],
                   [&](V t) __attribute__((always_inline)) { return f(t * step1 * step2); });
       } else {
-        write_hvp(e, v[r], rows.n, centers[r], centers_low[r], f);
+        write_hvp(e, v[r], rows.n, o, means[r], f);
       }
       if ((confident >> r & 1) != 0) e[rows.argmax[r]] = own.of[r];
       if ((numbers.left_out >> r & 1) != 0)

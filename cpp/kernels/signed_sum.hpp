@@ -8,8 +8,8 @@
 //   m = f exp(r),  e = n + j;   log |S| = c + E ln2 + log |sum of m 2^(e - E)|
 //
 // where c is the x of the largest term, or of one half as large. By vectors (VectorSum) all terms have one E, the
-// largest's own, and are added in 16 lanes as LaneSum has it. That takes finite numbers, and a sum that is not far
-// below its terms. Other rows (term by term, in order of k) keep the exponent of what they have so far, and may
+// largest's own, and are added in 16 lanes as LaneSum has it. That takes finite numbers (or terms of -inf), and a sum
+// that is not far below its terms. Other rows (term by term, in order of k) keep the exponent of what they have so far, and may
 // have terms that are not finite. Which way a row goes is a matter of its numbers alone.
 //
 // A float32 row that cancels less than 2^20 times is as good with terms of float64 as with pairs, and by vectors
@@ -116,17 +116,17 @@ struct LargestTerm {
 
   SOFTLANE_INLINE void take(D x, D b, SignedRange<T>& range) {
     const D zero(0.0), one(1.0), infinity(__builtin_inf());
-    const auto nothing = equal(b, zero);
-    const D magnitude = max(b, zero - b), u = select(nothing, zero - infinity, x);
+    const D magnitude = max(b, zero - b), u = select(equal(b, zero), zero - infinity, x);
+    const auto absent = equal(u, zero - infinity);  // unless b is not finite
     range.odd =
         select(greater(infinity, u), select(greater(infinity, magnitude), range.odd, one), one);
     if constexpr (sizeof(T) == sizeof(double)) {  // subnormal numbers have no exponent
       range.odd =
-          select(greater(D(0x1p-1022), magnitude), select(nothing, range.odd, one), range.odd);
+          select(greater(D(0x1p-1022), magnitude), select(absent, range.odd, one), range.odd);
     }
     range.highest = max(u, range.highest);
-    range.most = max(magnitude, range.most);
-    const D e = select(nothing, zero, exponent(magnitude));
+    range.most = max(select(absent, zero, magnitude), range.most);
+    const D e = select(absent, zero, exponent(magnitude));
     const D log = fma(e, D(0x1.62e42fefa39efp-1), u);
     const auto larger = greater(log, size);
     size = select(larger, log, size);
@@ -219,7 +219,7 @@ class VectorSum {
     });
     const Wide<T> total = sum.total();
     sum_ = {total.value(), total.low()};
-    return well_above<T>(sum_.hi, sizes.total().value());
+    return well_above<T>(sum_.hi, SignedTerms<T>::pairs ? 0.0 : sizes.total().value());
   }
 
   double sign() const { return sum_.hi; }

@@ -267,9 +267,7 @@ SOFTLANE_INLINE void add_to_lane(D& hi, D& lo, D v) {
 template <class T, class D>
 SOFTLANE_INLINE void add_product_to_lane(D& hi, D& lo, D a, D b) {
   if constexpr (sizeof(T) == sizeof(double)) {
-    const D product = a * b;
-    add_to_lane<T>(hi, lo, product);
-    lo = lo + fma1(a, b, D(0.0) - product);
+    add_to_lane<T>(hi, lo, a * b);
   } else {
     hi = fma1(a, b, hi);
   }

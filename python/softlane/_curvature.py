@@ -575,11 +575,11 @@ def cross_entropy_hvp(
 
     It is computed with v shifted by a number o, which changes nothing as H · 1 = 0: with u = v - o,
 
-        (H v)_k = s · W · p_k · (v_k - (o + Σ_j p_j u_j)).
+        (H v)_k = s · W · p_k · (u_k - Σ_j p_j u_j).
 
     Where the row's maximum j* has more than half of the probability, o is v_{j*}, so that a
-    confident row does not cancel; elsewhere it is 0, so that one large v costs the others nothing.
-    A constant v gives 0 in either case.
+    confident row does not cancel. Elsewhere it is the number nearest to 0 between the least and the
+    largest v: no u is larger than its v. A constant v gives 0.
 
     A row with a NaN or a +inf, or of -inf alone, gives NaN; where x is -inf beside finite values,
     p is 0. No floating-point warning is raised.
