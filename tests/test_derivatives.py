@@ -274,6 +274,25 @@ def test_hessian_times_a_constant_is_zero_in_any_sum(dtype: np.dtype, classes: i
 
 
 @pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("classes", [3, 17, 65, 300, 1500])
+def test_one_entry_of_another_kind_counts_wherever_it_is(dtype: np.dtype, classes: int) -> None:
+    """For the number that a vector is shifted by, which is looked for until it is known to be 0."""
+    places = {p for p in (0, 1, 15, 63, 64, 299, 1030, classes - 1) if p < classes}
+    kinds = (-1, 0.0, -0.0, 0.5, np.nan, np.inf)
+    v = np.ones((len(places) * len(kinds), classes), dtype)
+    for row, (k, value) in enumerate((k, value) for k in places for value in kinds):
+        v[row, k] = value
+    v[1::2] *= -1
+    x = (np.random.default_rng(classes).standard_normal(v.shape) / 10).astype(dtype)
+    alone = np.array([sl.cross_entropy_hvp(a, b) for a, b in zip(x, v, strict=True)])
+    columns = sl.cross_entropy_hvp(np.asfortranarray(x), np.asfortranarray(v))
+    for got in (sl.cross_entropy_hvp(x, v), columns):
+        np.testing.assert_array_equal(got, alone)
+        numbers = ~np.isnan(alone)
+        np.testing.assert_array_equal(np.signbit(got[numbers]), np.signbit(alone[numbers]))
+
+
+@pytest.mark.usefixtures("isa")
 def test_hvp_of_entries_at_both_ends_of_the_range(dtype: np.dtype) -> None:
     large = float(np.finfo(dtype).max) / (1 if dtype == np.float32 else 2.0**60)
     v = np.array([large, -large], dtype)

@@ -403,6 +403,10 @@ def test_weights_that_do_not_count_are_not_what_a_mean_is_scaled_by() -> None:
     x[1, 0] = np.nan
     for weights in ([1e300, 1e-30], [1e308, 1e-300], [1e-310, 5e-324]):
         assert np.isnan(sl.cross_entropy(x, [0, 0], sample_weight=weights, **mean))
+    # losses far from 1
+    for logits, label, scale in (([60.0, 0.0], 0, 1e-300), ([0.0, 1e9], 0, 1e300)):
+        wanted = sl.cross_entropy([logits], [label])[0]
+        assert sl.cross_entropy([logits], [label], sample_weight=[scale], **mean) == wanted
 
 
 @pytest.mark.usefixtures("isa")

@@ -60,7 +60,7 @@ class LossTask : public Task {
   void settle_sample_weight();
   void settle_damping();
   double denominator() const;
-  void bring_weights_into_range();
+  bool bring_weights_into_range();
   void repeat_over_lead();
 
   AxisArgument axis_;

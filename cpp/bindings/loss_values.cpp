@@ -72,10 +72,7 @@ void LossTask::settle() {
   if (damping_) settle_damping();
   if (reduction == Reduction::mean) {
     denominator_ = denominator();
-    if (!(denominator_ > 0x1p-1000 && denominator_ < 0x1p1000)) {
-      bring_weights_into_range();
-      denominator_ = denominator();
-    }
+    if (bring_weights_into_range()) denominator_ = denominator();
     call.scale = 1 / denominator_;
     if (denominator_ == 0) {
       // Rows left out have derivative 0 even where nothing else is left to divide by.
@@ -266,10 +263,12 @@ void LossTask::settle_damping() {
   copy_out(over_all_rows("damping", damping_.view), buffers_.damping.get());
 }
 
-// Of weights whose sum, or its reciprocal, is no number of float64 the mean is that of weights in another unit.
-void LossTask::bring_weights_into_range() {
+// Takes weights in another unit where their sum, its reciprocal or a product with a loss could be no number of float64.
+// The unit is a power of two, which leaves every digit of a mean alone. False where they stay.
+bool LossTask::bring_weights_into_range() {
   double* const scale = buffers_.row_scale.get();
   double* const weight = buffers_.weight.get();
+  if (scale == nullptr && weight == nullptr) return false;
   double largest = 0, largest_weight = 0;
   for (index_t i = 0; i < axes.rows; ++i) {
     const double s = scale == nullptr ? 1 : scale[i];
@@ -281,12 +280,16 @@ void LossTask::bring_weights_into_range() {
     }
     largest = std::max(largest, s);
   }
+  const auto usual = [](double v) { return v > 0x1p-500 && v < 0x1p500; };
+  if (usual(denominator_) && usual(largest) && (largest_weight == 0 || usual(largest_weight)))
+    return false;
   if (scale != nullptr) bring_into_range(scale, axes.rows, largest);
   // A smoothed label counts the weights of all classes.
   for (index_t k = 0; largest_weight > 0 && call.label_smoothing > 0 && k < axes.classes; ++k) {
     largest_weight = std::max(largest_weight, weight[k]);
   }
   if (largest_weight > 0) bring_into_range(weight, axes.classes, largest_weight);
+  return true;
 }
 
 double LossTask::denominator() const {

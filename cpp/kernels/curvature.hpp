@@ -97,6 +97,7 @@ class NearestToZero {
   }
   unsigned positive() const { return static_cast<unsigned>(greater(most_, V(T(0)))); }
   unsigned negative() const { return static_cast<unsigned>(greater(most_negative_, V(T(0)))); }
+  bool zero() const { return positive() != 0 && negative() != 0; }  // of all lanes
   // Added to 0, for zeros have signs.
   V by_lane() const {
     const V zero(T(0));
@@ -105,7 +106,7 @@ class NearestToZero {
     return zero + o;
   }
   T of_all() const {
-    if (positive() != 0 && negative() != 0) return T(0);
+    if (zero()) return T(0);
     alignas(64) T o[V::lanes];
     by_lane().store(o);
     T nearest = o[0];
@@ -122,7 +123,7 @@ class NearestToZero {
 template <class T>
 inline void take_entries(NearestToZero<T>& nearest, const T* v, int n) {
   const T first = v[0];
-  for (int k = 0; k < n && (nearest.positive() == 0 || nearest.negative() == 0); k += quad_size) {
+  for (int k = 0; k < n && !nearest.zero(); k += quad_size) {
     each_vector<T>(n - k < quad_size ? n - k : quad_size,
                    [&](int l, auto part) __attribute__((always_inline)) {
                      nearest.take(part.load(v + k + l, first));
@@ -156,7 +157,7 @@ void cross_entropy_hvp_rows(const Call& call, index_t begin, index_t end, void* 
     Normalizer<T> scaled(sum, row.curvature() * pow2(S::boost));
     const Row<T> x = cursor.of<T>(call.logits);
     NearestToZero<T> nearest;
-    for (index_t k0 = 0; k0 < call.classes && !s.confident(); k0 += block_size) {
+    for (index_t k0 = 0; k0 < call.classes && !s.confident() && !nearest.zero(); k0 += block_size) {
       const int n = block_length(call.classes, k0);
       take_entries(nearest, vector.fetch(k0, n, scratch.other), n);
     }

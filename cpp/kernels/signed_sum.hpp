@@ -157,7 +157,8 @@ class SignedTerms {
     base_.floor = D(-700.0);
   }
   SOFTLANE_INLINE D term(D x, D b, D& low) const {
-    const D zero(0.0), u = select(equal(b, zero), D(-__builtin_inf()), x), f = b * scale_;
+    const D zero(0.0), lowest(-__builtin_inf()), u = select(equal(b, zero), lowest, x);
+    const D f = select(equal(u, lowest), zero, b) * scale_;  // b may be of any size there
     const auto z = difference<T>(u, c_);
     const D argument = max(z.value(), base_.floor);
     const auto e = exp_unscaled(argument, Direct<double>{}, base_);
