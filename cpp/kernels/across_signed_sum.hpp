@@ -7,7 +7,7 @@
 namespace softlane {
 namespace SOFTLANE_ISA {
 
-// As VectorSum, with the same operations in the same order. False in lanes that are not for it.
+// As VectorSum, with the same operations in the same order. A bit for each lane that is for it.
 template <class T>
 inline unsigned sum_signed(const GroupSlot<T>& slot, int n, Pack<T>& value, Pack<T>& sign) {
   using P = Pack<T>;

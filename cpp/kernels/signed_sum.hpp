@@ -1,19 +1,18 @@
 // log |S| and the sign of S, the sum of b_k exp(x_k) with factors of either sign.
 //
-// Where terms of both signs cancel, S is as good as its terms are: they and their sum are pairs of
-// float64 for rows of either dtype. A term is m 2^e with an integer e, for neither b nor exp(x) has
-// to be a number that float64 can hold:
+// Where terms of both signs cancel, S is as good as its terms are: they and their sum are pairs of float64. (Terms of
+// float32 rows that cancel less than 2^20 times are as good without, and by vectors they are float64 alone.) A term is
+// m 2^e with an integer e, for neither b nor exp(x) has to be a number that float64 can hold:
 //
 //   b = f 2^j,  1 <= |f| < 2;   x - c = n ln2 + r, with the rounding of the difference carried;
 //   m = f exp(r),  e = n + j;   log |S| = c + E ln2 + log |sum of m 2^(e - E)|
 //
-// where c is the x of the largest term, or of one half as large. By vectors (VectorSum) all terms have one E, the
-// largest's own, and are added in 16 lanes as LaneSum has it. That takes finite numbers (or terms of -inf), and a sum
-// that is not far below its terms. Other rows (term by term, in order of k) keep the exponent of what they have so far, and may
-// have terms that are not finite. Which way a row goes is a matter of its numbers alone.
+// where c is the x of the largest term, or of one half as large.
 //
-// A float32 row that cancels less than 2^20 times is as good with terms of float64 as with pairs, and by vectors
-// its terms are that.
+// By vectors (VectorSum) all terms have one E, the largest's own, and are added in 16 lanes as LaneSum has it. That takes
+// finite numbers (or terms of -inf), and a sum that is not far below its terms. Other rows, term by term in order of k,
+// keep the exponent of what they have so far, and may have terms that are not finite. Which way a row goes is a matter
+// of its numbers alone.
 #pragma once
 
 #include "kernels/losses.hpp"

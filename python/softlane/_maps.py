@@ -559,7 +559,7 @@ def logsumexp(
     With `b`, the terms b_k · exp(x_k) and their sum S are kept in twice the digits of float64 and
     with an exponent apart, so that neither leaves the range. Where terms of both signs cancel,
     what is left is as good as exp itself is there, to about 2^-56 of the sum of the terms' sizes.
-    (float32 rows that cancel less than 2^20 times are summed in float64 alone.) It takes 3 to 8
+    (float32 rows that cancel less than 2^20 times are summed in float64 alone.) It takes 3 to 9
     times as long as the sum without `b`.
 
     A row with a NaN gives NaN; without one, a row with a +inf gives +inf. -inf counts as if
