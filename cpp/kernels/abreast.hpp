@@ -115,7 +115,7 @@ struct Abreast {
         sums.finish(terms, n, lanes);
       } else {
         exponentials(x[r], n, map, base_of(r), terms, soon[r]);
-        sum_trees(terms, n, lanes);
+        sum_trees(terms, n, usual_cut<T>, lanes);
       }
       take_maxima(r, r < next_count ? next_x[r] : nullptr, map);
       for (int j = 0; j < 16 / W; ++j) {
@@ -124,7 +124,7 @@ struct Abreast {
       }
     }
     ready_ = true;
-    summary.rounded_top = exp_from_base(summary.highest, map, summary.base);
+    summary.set_top(map);
     read_panel(hi, 16, 16, by_lane[0]);
     read_panel(lo, 16, 16, by_lane[1]);
     decltype(lane_term(Partial<T>{})) lane[16];
@@ -138,7 +138,6 @@ struct Abreast {
     summary.tail = lane_total(lane[0]).less(own);
     const unsigned faint = static_cast<unsigned>(is_faint<T>(summary.tail, own)) & rows();
     if (faint != 0) sum_without_tops(faint, map, unkept);
-    summary.top = exp_wide(summary.highest, map, summary.base);
     summary.classify(rows());
     find_tops();
   }

@@ -240,14 +240,13 @@ struct Stages {
   // The maxima. A bit for each group that fits, as GroupSummary::start.
   unsigned (*begin)(GroupSlot<T>*, int used, int n, const Affine<T>&);
   void (*add)(GroupSlot<T>*, int used, int n, const Affine<T>&);
-  void (*settle)(GroupSlot<T>*, int used, const Affine<T>&);
   // Of packed rows. Where the number of classes is known to the compiler the next batch's are asked for.
   void (*read)(const T* rows, int used, int n, T* panel);
   void (*write)(const T* panel, int n, T* rows);
 
   void sums(GroupSlot<T>* slots, int used, int n, const Affine<T>& affine) const {
     add(slots, used, n, affine);
-    settle(slots, used, affine);
+    for (GroupSlot<T>* s = slots; s < slots + used; ++s) s->summary.classify(s->rows());
   }
 };
 
@@ -258,12 +257,6 @@ inline Map map_of(const Affine<T>& affine) {
   } else {
     return Map{};
   }
-}
-
-template <class T, class Map>
-void settle_all(GroupSlot<T>* slots, int used, const Affine<T>& affine) {
-  const Map map = map_of<Map>(affine);
-  for (GroupSlot<T>* s = slots; s < slots + used; ++s) s->summary.settle(s->rows(), map);
 }
 
 // N classes; 0 is any number, here and below.
@@ -311,7 +304,7 @@ inline Stages<T> make_stages() {
               }
             }
           },
-          settle_all<T, Map>, read_packed<N, T>,
+          read_packed<N, T>,
           [](const T* panel, int n, T* rows) {
             if constexpr (N == 0) {
               write_panel(panel, n, rows, n);

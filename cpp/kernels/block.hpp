@@ -11,10 +11,11 @@
 //   - elsewhere all of a lane's 16 quads are taken like the first, and added by halving: g with g + 8, + 4,
 //     + 2, + 1;
 //   - the 16 lanes are added by halving: l with l + 8, + 4, + 2, + 1;
-//   - each of these additions carries what it rounds away (quads.hpp);
+//   - each of these additions carries what it rounds away or, in float64, each term is cut in two beforehand, of
+//     which the lower parts alone are rounded (quads.hpp);
 //   - the tail is this sum less the maximum's term as the sum has it. Where that leaves less than a
 //     `faint_share` of the term, its digits are those of what the additions did not carry: the block is
-//     summed once more with that term as 0;
+//     summed once more with that term as 0 (and float64 terms cut below the largest that is left);
 //   - blocks are merged in order, moved to the larger base by a power of two.
 // Absent elements are +0 terms, which change nothing: a -inf appended leaves every bit alone.
 #pragma once
@@ -45,10 +46,10 @@ SOFTLANE_INLINE auto outweighs(const W& top, const W& tail) {
 }
 
 // A tail of this share has its digits. What the additions of trees lose of a sum is what those of their low parts
-// round away: mostly below 2^-50 of it, 2^-45 if all six levels lose what they can (float64: 2^-108,
-// 2^-103). Of such a tail that is 2^-30, at worst 2^-25 (2^-64, 2^-59).
+// round away: mostly below 2^-50 of it, 2^-45 if all six levels lose what they can (float64: of 1024 terms 2^-88, 2^-86
+// where they are equal). Of such a tail that is 2^-30, at worst 2^-25 (2^-58, 2^-56).
 template <class T>
-inline constexpr double faint_share = sizeof(T) == 4 ? 0x1p-20 : 0x1p-44;
+inline constexpr double faint_share = sizeof(T) == 4 ? 0x1p-20 : 0x1p-30;
 template <class T, class D, class W>
 SOFTLANE_INLINE auto is_faint(const W& tail, const D& own) {
   return greater(D(faint_share<T>) * own, tail.value());
@@ -246,10 +247,12 @@ SOFTLANE_INLINE BlockSummary<T> summarize_block(const T* x, int n, const Peaks<T
       Unsummed none;
       exponentials(x, n, map, base, e, soon, none, also);
     }
-    sum_trees(e, n, lanes);
+    sum_trees(e, n, usual_cut<T>, lanes);
   }
-  s.rounded_top = exp_from_base(V(top), map, base).lane0();
-  s.top = exp_wide(top, map, base);
+  V own_term(top), lost;
+  exp_from_base<1>(&own_term, map, base, &lost);
+  s.rounded_top = own_term.lane0();
+  s.top = two_parts<T>(s.rounded_top, lost.lane0());
   const double own = static_cast<double>(s.rounded_top);
   s.tail = halved(lanes).less(own);
   if (outweighs<double>(s.top, s.tail)) {

@@ -24,8 +24,10 @@ inline constexpr Ordinals<T> ordinals{};
 // What the lanes of a canonical sum are added as, once their quads are.
 inline Pack<float> lane_term(const Partial<float>& p) { return widened(p.hi) + widened(p.lo); }
 inline Partial<double> lane_term(const Partial<double>& p) { return p; }
-inline Pack<float> lane_term(Vec<float> v) { return widened(v); }
-inline Partial<double> lane_term(Vec<double> v) { return {v, Vec<double>(0.0)}; }
+inline Pack<float> lane_term(Vec<float> v, Vec<float>) { return widened(v); }
+inline Partial<double> lane_term(Vec<double> v, Vec<double> cut) {
+  return Partial<double>::of(v, cut);
+}
 inline Wide<float, Pack<float>> lane_total(const Pack<float>& p) { return {p}; }
 inline Wide<double, Pack<double>> lane_total(const Partial<double>& p) {
   using W = Wide<double, Pack<double>>;
@@ -79,49 +81,43 @@ struct GroupSummary {
   SOFTLANE_INLINE void add_few(const Columns<T>& x, const Columns<T>& e, const Map& map) {
     // A copy, for the compiler takes the stores to change *this.
     const Base<T, V> own_base = base;
-    // The maximum's own term is picked out of three, for 100 000 rows of 3 take 5% longer else; of more
-    // that takes longer than one exponential more.
-    constexpr bool picked = N <= 3;
-    constexpr int all = picked ? N : N + 1;
-    V t[all];
-    t[all - 1] = highest;
+    V t[N + 1], lost;
 #pragma GCC unroll 16
     for (int k = 0; k < N; ++k) t[k] = map.sign(x.load(k));
-    decltype(equal(t[0], t[0])) at_top[picked ? N : 1];
-    for (int k = 0; picked && k < N; ++k) at_top[k] = equal(t[k], highest);
-#pragma GCC unroll 5
-    for (int k = 0; k < all; k += 4) {
-      exp_from_base_of(all - k < 4 ? all - k : 4, t + k, map, own_base);
-    }
+    t[N] = highest;
+    constexpr int last = N / 4 * 4;
+#pragma GCC unroll 4
+    for (int k = 0; k < last; k += 4) exp_from_base<4>(t + k, map, own_base);
+    exp_from_base<N + 1 - last>(t + last, map, own_base, &lost);
 #pragma GCC unroll 16
     for (int k = 0; k < N; ++k) e.store(k, t[k]);
-    V own = t[picked ? 0 : N];
-    for (int k = 1; picked && k < N; ++k) own = select(at_top[k], t[k], own);
-    rounded_top = own;
-    set_tail(lane_total(lane_tree<0, 1, N>(t)),
+    rounded_top = t[N];
+    top = two_parts<T>(t[N], lost);
+    set_tail(lane_total(lane_tree<0, 1, N>(t, V(usual_cut<T>))),
              [&]() __attribute__((always_inline)) { return sum_without_top_few<N>(e); });
   }
   // Every fifth group of eight float32 rows of three classes comes here where logits spread over 20.
   template <int N>
   __attribute__((noinline)) Wide<T, P> sum_without_top_few(const Columns<T>& e) const {
     const V own = rounded_top;
-    V t[N];
+    V t[N], most(T(0));
 #pragma GCC unroll 16
     for (int k = 0; k < N; ++k) {
       const V a = e.load(k);
       t[k] = select(equal(a, own), V(T(0)), a);
+      most = max(t[k], most);
     }
-    return lane_total(lane_tree<0, 1, N>(t));
+    return lane_total(lane_tree<0, 1, N>(t, cut_above(most)));
   }
 
   template <int L, int S, int N>
-  static SOFTLANE_INLINE auto lane_tree(const V* t) {
+  static SOFTLANE_INLINE auto lane_tree(const V* t, V cut) {
     if constexpr (S == 16) {
-      return lane_term(t[L]);
+      return lane_term(t[L], cut);
     } else if constexpr (L + S < N) {
-      return lane_tree<L, 2 * S, N>(t) + lane_tree<L + S, 2 * S, N>(t);
+      return lane_tree<L, 2 * S, N>(t, cut) + lane_tree<L + S, 2 * S, N>(t, cut);
     } else {
-      return lane_tree<L, 2 * S, N>(t);
+      return lane_tree<L, 2 * S, N>(t, cut);
     }
   }
 
@@ -168,9 +164,9 @@ struct GroupSummary {
     alignas(64) T chunk[quad_size * V::lanes];
     const Columns<T> spare{reinterpret_cast<char*>(chunk),
                            V::lanes * static_cast<index_t>(sizeof(T))};
-    rounded_top = exp_from_base(highest, map, base);
+    set_top(map);
     const Wide<T, P> whole =
-        sum_of(n, spread, [&](int k0, int left) __attribute__((always_inline)) {
+        sum_of(n, spread, V(usual_cut<T>), [&](int k0, int left) __attribute__((always_inline)) {
           const Columns<T> terms = e ? e.from(k0) : spare;
           int k = 0;
           for (; k + 4 <= left; k += 4) exponentials<4>(x, k0 + k, terms, k, map);
@@ -191,17 +187,16 @@ struct GroupSummary {
 
   // The quads of 64 classes, of which `left` are there: the lanes that have four steps, then three, two and one.
   template <class Term>
-  static SOFTLANE_INLINE void take_quads(Term term, int left, Partial<T>* q) {
-    const V none(T(0));
+  static SOFTLANE_INLINE void take_quads(Term term, int left, V cut, Partial<T>* q) {
     int l = 0;
     for (; l < 16 && l + 48 < left; ++l) {
-      q[l] = Partial<T>::quad(term(l), term(l + 16), term(l + 32), term(l + 48));
+      q[l] = quad<T>(term(l), term(l + 16), term(l + 32), term(l + 48), cut);
     }
     for (; l < 16 && l + 32 < left; ++l) {
-      q[l] = Partial<T>::quad(term(l), term(l + 16), term(l + 32), none);
+      q[l] = Partial<T>::sum(term(l), term(l + 16), cut) + Partial<T>::of(term(l + 32), cut);
     }
-    for (; l < 16 && l + 16 < left; ++l) q[l] = Partial<T>::sum(term(l), term(l + 16));
-    for (; l < 16 && l < left; ++l) q[l] = {term(l), none};
+    for (; l < 16 && l + 16 < left; ++l) q[l] = Partial<T>::sum(term(l), term(l + 16), cut);
+    for (; l < 16 && l < left; ++l) q[l] = Partial<T>::of(term(l), cut);
   }
   static SOFTLANE_INLINE Wide<T, P> total_of(const Partial<T>* sums, int lanes) {
     decltype(lane_term(sums[0])) lane[16];
@@ -215,10 +210,10 @@ struct GroupSummary {
   // term = terms(k0, left) for 64 classes at a time, and the sum of their term(0..left), in the
   // canonical order; rows of `running` by running sums.
   template <class Terms>
-  SOFTLANE_INLINE Wide<T, P> sum_of(int n, typename P::Mask running, Terms terms) const {
+  SOFTLANE_INLINE Wide<T, P> sum_of(int n, typename P::Mask running, V cut, Terms terms) const {
     Partial<T> quads[max_quads][16];
     if (n <= quad_size) {
-      take_quads(terms(0, n), n, quads[0]);
+      take_quads(terms(0, n), n, cut, quads[0]);
       return total_of(quads[0], n < 16 ? n : 16);
     }
     const unsigned some = static_cast<unsigned>(running), all = (1u << V::lanes) - 1;
@@ -229,7 +224,7 @@ struct GroupSummary {
     for (int g = 0; g < count; ++g) {
       const int k0 = g * quad_size, left = n - k0 < quad_size ? n - k0 : quad_size;
       const auto term = terms(k0, left);
-      if (g == 0 || trees) take_quads(term, left, quads[g]);
+      if (g == 0 || trees) take_quads(term, left, cut, quads[g]);
       for (int l = 0; g > 0 && some != 0 && l < 16 && l < left; ++l) {
         Running<T> r = g == 1 ? Running<T>(above) : run[l];
         for (int k = l; k < left; k += 16) r.add(term(k));
@@ -268,11 +263,14 @@ struct GroupSummary {
   __attribute__((noinline)) Wide<T, P> sum_without_top(const Columns<T>& x, const Columns<T>& e,
                                                        int n, const Map& map) const {
     const auto none = greater(P(0.0), P(0.0));
-    return sum_of(n, none, [&](int k0, int) __attribute__((always_inline)) {
-      return [&, k0](int j) __attribute__((always_inline)) {
-        const V t = e ? e.load(k0 + j) : exp_from_base(map.sign(x.load(k0 + j)), map, base);
-        return select(equal(t, rounded_top), V(T(0)), t);
-      };
+    const auto term = [&](int k) __attribute__((always_inline)) {
+      const V t = e ? e.load(k) : exp_from_base(map.sign(x.load(k)), map, base);
+      return select(equal(t, rounded_top), V(T(0)), t);
+    };
+    V most(T(0));
+    for (int k = 0; k < n && sizeof(T) == sizeof(double); ++k) most = max(term(k), most);
+    return sum_of(n, none, cut_above(most), [&](int k0, int) __attribute__((always_inline)) {
+      return [&, k0](int j) __attribute__((always_inline)) { return term(k0 + j); };
     });
   }
 
@@ -281,24 +279,16 @@ struct GroupSummary {
     return select(narrowed<T>(confident), rounded_top, V(static_cast<T>(__builtin_nan(""))));
   }
 
-  // What follows from the sums.
-  template <class Map>
-  SOFTLANE_INLINE void settle(unsigned rows, const Map& map) {
-    set_top(map);
-    classify(rows);
-  }
   template <class Map>
   SOFTLANE_INLINE void set_top(const Map& map) {
-    top = exp_wide<Reach::within>(highest, map, base);
+    V lost;
+    rounded_top = highest;
+    exp_from_base<1>(&rounded_top, map, base, &lost);
+    top = two_parts<T>(rounded_top, lost);
   }
 
   template <class Map>
   SOFTLANE_INLINE void exp_from_base_of(int count, V* a, const Map& map) const {
-    exp_from_base_of(count, a, map, base);
-  }
-  template <class Map>
-  static SOFTLANE_INLINE void exp_from_base_of(int count, V* a, const Map& map,
-                                               const Base<T, V>& base) {
     switch (count) {
       case 4:
         return exp_from_base<4>(a, map, base);
@@ -319,7 +309,7 @@ struct GroupSummary {
     for (int i = 0; i < N; ++i) e.store(to + i, a[i]);
   }
 
-  // As RowSummary::classify.
+  // What follows from the sums, as RowSummary::classify.
   SOFTLANE_INLINE void classify(unsigned rows) {
     const P zero(0.0);
     bad = ~static_cast<unsigned>(equal(tail.value(), tail.value())) & rows;

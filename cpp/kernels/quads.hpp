@@ -20,11 +20,21 @@ inline V sum_within(V s) {
   }
 }
 
-// A vector of sums of numbers >= 0, and beside it what the additions have rounded away (Dekker's fast
-// two-sum, the larger first: one operation less than Knuth's, and two of the five on any unit; a third of
-// the additions go to the multipliers, which are idle here). Without it a row whose sum is one large
-// term and many small ones would lose up to an ULP at each of ten levels. float32 rows might add in
-// float64 instead: as accurate, and no faster.
+// A power of two above every term of a block: relative to its base they are 2^60 (float64: 2^150) scale sqrt(2)
+// at most.
+template <class T>
+inline constexpr T above_terms = static_cast<T>(sizeof(T) == 4 ? 0x1p62 : 0x1p151);
+
+// Where float64 terms are cut in two: at the last place of a power of two that no sum of a block's terms reaches.
+template <class T>
+inline constexpr T usual_cut = above_terms<T> * static_cast<T>(block_size);
+
+// A vector of sums of numbers >= 0 in two parts: without the second one a row whose sum is one large term and many
+// small ones would lose up to an ULP at each of ten levels.
+//
+// float32: beside the sum is what the additions have rounded away (Dekker's fast two-sum, the larger first: one
+// operation less than Knuth's, and two of the five on any unit; a third of the additions go to the multipliers,
+// which are idle here). Such rows might add in float64 instead: as accurate, and no faster.
 //
 // Inlined by force: as the kernels grow in number GCC stops to do it, and a call in the inner loop
 // costs a fifth of a softmax.
@@ -42,20 +52,68 @@ struct Partial {
     return *this;
   }
 
-  static SOFTLANE_INLINE Partial sum(V a, V b) {
+  static SOFTLANE_INLINE Partial of(V a, V) { return {a, V(T(0))}; }
+  static SOFTLANE_INLINE Partial sum(V a, V b, V) {
     const V s = a + b;
     return {s, smaller(a, b) - fnma(larger(a, b), V(T(1)), s)};
   }
   friend SOFTLANE_INLINE Partial operator+(Partial a, Partial b) {
-    const Partial s = sum(a.hi, b.hi);
+    const Partial s = sum(a.hi, b.hi, a.hi);
     return {s.hi, s.lo + fma(a.lo, V(T(1)), b.lo)};
   }
-  static SOFTLANE_INLINE Partial quad(V a, V b, V c, V d) { return sum(a, b) + sum(c, d); }
+  // From a sum and what it has lost.
+  static SOFTLANE_INLINE Partial of_running(V sum, V lost) { return {sum, lost}; }
   template <int H>
   Partial down() const {
     return {hi.template down<H>(), lo.template down<H>()};
   }
 };
+
+// float64: the upper parts of all terms are whole numbers of one unit, less than 2^53 together, so that they add
+// without error; the lower ones are below 2^-41 of the maximum's term, and what their additions lose below 2^-90 of
+// it or so. Five additions a term, which leave the multipliers alone, in place of seven operations.
+template <>
+struct Partial<double> {
+  using V = Vec<double>;
+  V hi, lo;
+
+  Partial() = default;
+  SOFTLANE_INLINE Partial(V h, V l) : hi(h), lo(l) {}
+  SOFTLANE_INLINE Partial(const Partial& p) : hi(p.hi), lo(p.lo) {}
+  SOFTLANE_INLINE Partial& operator=(const Partial& p) {
+    hi = p.hi;
+    lo = p.lo;
+    return *this;
+  }
+
+  static SOFTLANE_INLINE Partial of(V a, V cut) {
+    const V h = (a + cut) - cut;
+    return {h, a - h};
+  }
+  static SOFTLANE_INLINE Partial sum(V a, V b, V cut) { return of(a, cut) + of(b, cut); }
+  friend SOFTLANE_INLINE Partial operator+(Partial a, Partial b) {
+    return {a.hi + b.hi, a.lo + b.lo};
+  }
+  static SOFTLANE_INLINE Partial of_running(V sum, V lost) {
+    const Partial p = of(sum, V(usual_cut<double>));
+    return {p.hi, p.lo + lost};
+  }
+  template <int H>
+  Partial down() const {
+    return {hi.template down<H>(), lo.template down<H>()};
+  }
+};
+
+template <class T>
+SOFTLANE_INLINE Partial<T> quad(Vec<T> a, Vec<T> b, Vec<T> c, Vec<T> d, Vec<T> cut) {
+  return Partial<T>::sum(a, b, cut) + Partial<T>::sum(c, d, cut);
+}
+
+// Where terms are cut of which this is the largest.
+inline Vec<float> cut_above(Vec<float> most) { return most; }
+inline Vec<double> cut_above(Vec<double> most) {
+  return power_below(most) * Vec<double>(2.0 * block_size);
+}
 
 // Over the 16 lanes, by halving. float32 takes the last four levels in float64, where nothing
 // needs to be carried and the chain is shorter.
@@ -84,39 +142,40 @@ inline Wide<double> halved(Partial<double>* lanes) {
 // absent terms, +0, are left out. (Results by reference, here and below: a returned one has its place in
 // memory.)
 template <class T>
-SOFTLANE_INLINE void sum_partial_quad(const T* q, int left, Partial<T>& s) {
+SOFTLANE_INLINE void sum_partial_quad(const T* q, int left, Vec<T> cut, Partial<T>& s) {
   using V = Vec<T>;
   const auto last = [&](int step) { return V::load_first(q + step * 16, left - step * 16, 0); };
   s.hi = s.lo = V(T(0));
   if (left > 48) {
-    s = Partial<T>::quad(V::load(q), V::load(q + 16), V::load(q + 32), last(3));
+    s = quad<T>(V::load(q), V::load(q + 16), V::load(q + 32), last(3), cut);
   } else if (left > 32) {
-    s = Partial<T>::sum(V::load(q), V::load(q + 16)) + Partial<T>{last(2), s.lo};
+    s = Partial<T>::sum(V::load(q), V::load(q + 16), cut) + Partial<T>::of(last(2), cut);
   } else if (left > 16) {
-    s = Partial<T>::sum(V::load(q), last(1));
+    s = Partial<T>::sum(V::load(q), last(1), cut);
   } else if (left > 0) {
-    s.hi = last(0);
+    s = Partial<T>::of(last(0), cut);
   }
 }
 
 // The sum of every S-th quad of n elements from quad G on, for the lanes of one vector: from S = 1 on it
 // is the canonical order's halving. `last` is that of a quad that is not whole.
 template <int G, int S, class T>
-SOFTLANE_INLINE void sum_quads(const T* e, int n, const Partial<T>& last, Partial<T>& s) {
+SOFTLANE_INLINE void sum_quads(const T* e, int n, const Partial<T>& last, Vec<T> cut,
+                               Partial<T>& s) {
   using V = Vec<T>;
   if constexpr (S == max_quads) {
     const T* const q = e + G * quad_size;
     if (n < (G + 1) * quad_size) {
       s = last;
     } else {
-      s = Partial<T>::quad(V::load_once(q), V::load_once(q + 16), V::load_once(q + 32),
-                           V::load_once(q + 48));
+      s = quad<T>(V::load_once(q), V::load_once(q + 16), V::load_once(q + 32), V::load_once(q + 48),
+                  cut);
     }
   } else {
-    sum_quads<G, 2 * S>(e, n, last, s);
+    sum_quads<G, 2 * S>(e, n, last, cut, s);
     if (n <= (G + S) * quad_size) return;
     Partial<T> other;
-    sum_quads<G + S, 2 * S>(e, n, last, other);
+    sum_quads<G + S, 2 * S>(e, n, last, cut, other);
     s = s + other;
   }
 }
@@ -125,14 +184,15 @@ SOFTLANE_INLINE void sum_quads(const T* e, int n, const Partial<T>& last, Partia
 // busy and sums the adders, but a quad's chain of both is too long to overlap with its neighbours'. As two
 // loops they take 84 + 28 ns a block, as one 131.
 template <class T>
-__attribute__((noinline)) void sum_trees(const T* e, int n, Partial<T>* lanes) {
+__attribute__((noinline)) void sum_trees(const T* e, int n, T cut_at, Partial<T>* lanes) {
   constexpr int width = Vec<T>::lanes;
+  const Vec<T> cut(cut_at);
   for (int j = 0; j < 16 / width; ++j) {
     const T* const first = e + j * width;
     const int left = n - j * width, whole = left > 0 ? left / quad_size * quad_size : 0;
     Partial<T> last, s;
-    sum_partial_quad(first + whole, left - whole, last);
-    sum_quads<0, 1>(first, left, last, s);
+    sum_partial_quad(first + whole, left - whole, cut, last);
+    sum_quads<0, 1>(first, left, last, cut, s);
     lanes[j] = s;
   }
 }
@@ -145,12 +205,12 @@ struct Peaks {
 
 // What running sums lose is what the additions of their low parts round away: hardly more than 2^-41 of the
 // maximum's term each (float64: 2^-99), but where terms are equal it adds up. So they are for blocks whose halves
-// both have a term of more than e^-5 (e^-24) of the maximum's: of 1022 equal terms beside two such they lost up to
+// both have a term of more than e^-5 (e^-20) of the maximum's: of 1022 equal terms beside two such they lost up to
 // 0.17 ULP of the tail. (With e^-4 0.02, but then every third group of 16 columns of 300 classes, in place of every
 // ninth, has a block that is not one of these, where logits are normal of scale 3, and takes both sums: 1.07 to
 // 1.15 times the time.)
 template <class T>
-inline constexpr double spread_limit = sizeof(T) == 4 ? 5 : 24;
+inline constexpr double spread_limit = sizeof(T) == 4 ? 5 : 20;
 template <class T, class S, class Map>
 SOFTLANE_INLINE auto spreads(S max, S lesser, const Map& map) {
   using D = decltype(map.wide_argument(max));
@@ -158,13 +218,8 @@ SOFTLANE_INLINE auto spreads(S max, S lesser, const Map& map) {
   return greater(D(spread_limit<T>), gap);
 }
 
-// A power of two above every term of a block: relative to its base they are 2^60 (float64: 2^150) scale sqrt(2)
-// at most.
-template <class T>
-inline constexpr T above_terms = static_cast<T>(sizeof(T) == 4 ? 0x1p62 : 0x1p151);
-
 // Numbers >= 0 added one after the other to a power of two above them all, and beside it what the additions
-// round away: the larger operand is known, so that four operations do what a Partial does with six.
+// round away: the larger operand is known, so that four operations do it.
 template <class T>
 struct Running {
   using V = Vec<T>;
@@ -183,7 +238,9 @@ struct Running {
     lost = lost + (e - (s - sum));
     sum = s;
   }
-  SOFTLANE_INLINE Partial<T> less(V above) const { return {sum - above, lost}; }
+  SOFTLANE_INLINE Partial<T> less(V above) const {
+    return Partial<T>::of_running(sum - above, lost);
+  }
 };
 
 // The sums of the lanes of a block that spreads, taken as its terms are made: from the second quad on, of four
@@ -209,6 +266,7 @@ struct LaneSums {
   }
   // Of n terms in all.
   SOFTLANE_INLINE void finish(const T* e, int n, Partial<T>* lanes) {
+    const V cut(usual_cut<T>);
     for (int k = quad_size; !in_passing && k < n; k += 16) {
       for (int j = 0; j < registers; ++j) {
         running[j].add(V::load_first(e + k + j * width, n - k - j * width, 0));
@@ -217,11 +275,11 @@ struct LaneSums {
     for (int j = 0; j < registers; ++j) {
       const T* const q = e + j * width;
       if (n > quad_size) {
-        lanes[j] = Partial<T>::quad(V::load_once(q), V::load_once(q + 16), V::load_once(q + 32),
-                                    V::load_once(q + 48)) +
+        lanes[j] = quad<T>(V::load_once(q), V::load_once(q + 16), V::load_once(q + 32),
+                           V::load_once(q + 48), cut) +
                    running[j].less(V(above_terms<T>));
       } else {
-        sum_partial_quad(q, n - j * width, lanes[j]);
+        sum_partial_quad(q, n - j * width, cut, lanes[j]);
       }
     }
   }
@@ -246,10 +304,17 @@ __attribute__((noinline)) int place_of(const T* a, int n, T value) {
 // The sum of a block's terms but one, which stays as it is.
 template <class T>
 __attribute__((noinline)) Wide<T> sum_without(T* e, int n, int left_out) {
+  using V = Vec<T>;
   const T own = e[left_out];
   e[left_out] = 0;
-  Partial<T> lanes[16 / Vec<T>::lanes];
-  sum_trees(e, n, lanes);
+  T cut = 0;
+  if constexpr (sizeof(T) == sizeof(double)) {
+    V most(0.0);
+    for (int k = 0; k < n; k += V::lanes) most = max(V::load_first(e + k, n - k, 0), most);
+    cut = cut_above(V(reduce_max(most))).lane0();
+  }
+  Partial<T> lanes[16 / V::lanes];
+  sum_trees(e, n, cut, lanes);
   e[left_out] = own;
   return halved(lanes);
 }

@@ -31,29 +31,27 @@ struct Columns {
   Columns from(index_t k) const { return {data + k * stride, stride}; }
 };
 
-// C classes of W packed rows of n elements, from the class at `from` on. C is a power of two, W / C
-// at most Vec<T>::most_packed.
-template <int C, class T>
+// W classes of W rows of n elements, from the class at `from` on.
+template <class T>
 SOFTLANE_INLINE void read_tile(const T* rows, index_t row_stride, int n, int from, T* panel) {
   using V = Vec<T>;
-  constexpr int R = V::lanes / C;
-  V v[C];
-  for (int j = 0; j < C; ++j) {
-    v[j] = V::template load_packed<R>(rows + j * R * row_stride + from, n - from);
-  }
-  if constexpr (C > 1) {
-    for (int stage = 1; stage < C; stage *= 2) {
-      V t[C];
-      for (int i = 0; i < C / 2; ++i) {
+  constexpr int W = V::lanes;
+  V v[W];
+  for (int j = 0; j < W; ++j) v[j] = V::load_first(rows + j * row_stride + from, n - from, 0);
+  if constexpr (W > 1) {
+    for (int stage = 1; stage < W; stage *= 2) {
+      V t[W];
+      for (int i = 0; i < W / 2; ++i) {
         t[i] = even(v[2 * i], v[2 * i + 1]);
-        t[i + C / 2] = odd(v[2 * i], v[2 * i + 1]);
+        t[i + W / 2] = odd(v[2 * i], v[2 * i + 1]);
       }
-      for (int i = 0; i < C; ++i) v[i] = t[i];
+      for (int i = 0; i < W; ++i) v[i] = t[i];
     }
   }
-  for (int c = 0; c < C && from + c < n; ++c) v[c].store(panel + (from + c) * V::lanes);
+  for (int c = 0; c < W && from + c < n; ++c) v[c].store(panel + (from + c) * W);
 }
 
+// Of packed rows, to rows of which W / C, at most Vec<T>::most_packed, have a vector together.
 template <int C, class T>
 SOFTLANE_INLINE void write_tile(const T* panel, int n, int from, T* rows, index_t row_stride) {
   using V = Vec<T>;
@@ -95,6 +93,47 @@ SOFTLANE_INLINE void with_tile(int n, bool packed, Body body) {
   body(Count<W>{});
 }
 
+// W packed rows of one to three classes are as many vectors. False of others.
+template <class T>
+SOFTLANE_INLINE bool read_few(const T* rows, index_t row_stride, int n, T* panel) {
+  using V = Vec<T>;
+  if constexpr (V::lanes > 1) {
+    if (row_stride != n || n > 3) return false;
+    V v[3];
+    if (n == 3) {
+      load_thirds(rows, v);
+    } else if (n == 2) {
+      const V a = V::load(rows), b = V::load(rows + V::lanes);
+      v[0] = even(a, b);
+      v[1] = odd(a, b);
+    } else {
+      v[0] = V::load(rows);
+    }
+    for (int k = 0; k < n; ++k) v[k].store(panel + k * V::lanes);
+    return true;
+  }
+  return false;
+}
+template <class T>
+SOFTLANE_INLINE bool write_few(const T* panel, int n, T* rows, index_t row_stride) {
+  using V = Vec<T>;
+  if constexpr (V::lanes > 1) {
+    if (row_stride != n || n > 3) return false;
+    V v[3];
+    for (int k = 0; k < n; ++k) v[k] = V::load(panel + k * V::lanes);
+    if (n == 3) {
+      store_thirds(v, rows);
+    } else if (n == 2) {
+      zip_low(v[0], v[1]).store(rows);
+      zip_high(v[0], v[1]).store(rows + V::lanes);
+    } else {
+      v[0].store(rows);
+    }
+    return true;
+  }
+  return false;
+}
+
 // A panel holds whole tiles.
 inline index_t panel_classes(index_t classes, int lanes) {
   return (classes + lanes - 1) / lanes * lanes;
@@ -111,6 +150,7 @@ SOFTLANE_INLINE void each_tile(int n, int width, Body body) {
 template <class T>
 SOFTLANE_INLINE void read_panel(const T* rows, index_t row_stride, int n, T* panel) {
   constexpr int P = piece<T>, W = Vec<T>::lanes;
+  if (read_few(rows, row_stride, n, panel)) return;
   if constexpr (P > 0) {
     if (n >= P) {
       return each_tile(n, P, [&](int from) __attribute__((always_inline)) {
@@ -121,13 +161,12 @@ SOFTLANE_INLINE void read_panel(const T* rows, index_t row_stride, int n, T* pan
       });
     }
   }
-  with_tile<T>(n, row_stride == n, [&](auto C) __attribute__((always_inline)) {
-    for (int from = 0; from < n; from += C) read_tile<C>(rows, row_stride, n, from, panel);
-  });
+  for (int from = 0; from < n; from += W) read_tile(rows, row_stride, n, from, panel);
 }
 template <class T>
 SOFTLANE_INLINE void write_panel(const T* panel, int n, T* rows, index_t row_stride) {
   constexpr int P = piece<T>, W = Vec<T>::lanes;
+  if (write_few(panel, n, rows, row_stride)) return;
   if constexpr (P > 0) {
     if (n >= 2 * P) {
       return each_tile(n, 2 * P, [&](int from) __attribute__((always_inline)) {

@@ -61,9 +61,12 @@ struct Direct {
     return widened(a);
   }
   static T slope() { return ExpConstants<T>::log2e; }
-  // r = z beta - k ln2
-  static V reduced(V z, V k) {
-    return fnma(k, V(ExpConstants<T>::ln2_lo), fnma(k, V(ExpConstants<T>::ln2_hi), z));
+  // r = z beta - k ln2, and what its rounding lost.
+  static V reduced(V z, V k, V& lost) {
+    const V high = fnma(k, V(ExpConstants<T>::ln2_hi), z), low(ExpConstants<T>::ln2_lo);
+    const V r = fnma(k, low, high);
+    lost = fnma(k, low, high - r);
+    return r;
   }
   static constexpr double beta() { return 1; }
   static constexpr double beta_low() { return 0; }
@@ -107,11 +110,12 @@ struct Affine {
     return (widened(a) - D(static_cast<double>(shift))) * D(static_cast<double>(unit));
   }
   T slope() const { return slope_; }
-  V reduced(V z, V k) const {
+  V reduced(V z, V k, V& lost) const {
     const V product = z * V(beta_t);
-    const V lost = fma(z, V(beta_t), V(T(0)) - product);
-    const V r = fnma(k, V(ExpConstants<T>::ln2_lo), fnma(k, V(ExpConstants<T>::ln2_hi), product));
-    return r + fma(z, V(beta_t_lo), lost);
+    const V rest = fma(z, V(beta_t_lo), fma(z, V(beta_t), V(T(0)) - product));
+    const V q = Direct<T>::reduced(product, k, lost), r = q + rest;
+    lost = lost + (rest - (r - q));
+    return r;
   }
   double beta() const { return beta_hi; }
   double beta_low() const { return beta_lo; }
@@ -159,22 +163,30 @@ struct Base {
 //
 // Several vectors at a time, step by step: written one after the other, their chains of some 40 cycles fill
 // the scheduler before they overlap.
+//
+// To `lost`, if anywhere, goes what the last one's e is less than 2^k exp(r), by what the rounding of r and of
+// both sums lost: t - e is exact, and r^2 q(r) so small that its own rounding is 2^-8 of what is left out.
 template <int N, class T, class Map, class S>
-SOFTLANE_INLINE void exp_from_base(Vec<T>* a, const Map& map, const Base<T, S>& base) {
+SOFTLANE_INLINE void exp_from_base(Vec<T>* a, const Map& map, const Base<T, S>& base,
+                                   Vec<T>* lost = nullptr) {
   using C = ExpConstants<T>;
   using V = Vec<T>;
   constexpr int last = C::degree - 2;
-  V t[N], r[N], q[N];
+  V t[N], r[N], q[N], r_low[N];
   for (int i = 0; i < N; ++i) a[i] = max(V(base.floor), map.argument(a[i]));
   for (int i = 0; i < N; ++i) t[i] = fma(a[i], V(map.slope()), V(base.magic));
-  for (int i = 0; i < N; ++i) r[i] = map.reduced(a[i], t[i] - V(base.magic));
+  for (int i = 0; i < N; ++i) r[i] = map.reduced(a[i], t[i] - V(base.magic), r_low[i]);
   for (int i = 0; i < N; ++i) q[i] = fma(V(C::c[last]), r[i], V(C::c[last - 1]));
   for (int k = last - 2; k >= 0; --k) {
     for (int i = 0; i < N; ++i) q[i] = fma(q[i], r[i], V(C::c[k]));
   }
+  const V small = fma(r[N - 1] * r[N - 1], q[N - 1], r_low[N - 1]);
   for (int i = 0; i < N; ++i) q[i] = fma(r[i] * r[i], q[i], r[i]);
   for (int i = 0; i < N; ++i) t[i] = power_of_root(t[i], C::root);
   for (int i = 0; i < N; ++i) a[i] = fma(t[i], q[i], t[i]);
+  if (lost != nullptr) {
+    *lost = fma(t[N - 1], small, fma(t[N - 1], r[N - 1], t[N - 1] - a[N - 1]));
+  }
 }
 
 template <class T, class Map, class S>
@@ -183,25 +195,31 @@ SOFTLANE_INLINE Vec<T> exp_from_base(Vec<T> a, const Map& map, const Base<T, S>&
   return a;
 }
 
-// What is known of an argument: nothing, or that it lies above the base's floor, as the maximum's does.
-enum class Reach : bool { any, within };
+// The maximum's own term in two parts: the rounding of one would enter every quotient of the row a second time. It
+// is within the root's and the polynomial's own errors (coefficients.py), 2^-28 and 2^-57.
+template <class T, class S>
+SOFTLANE_INLINE auto two_parts(S e, S lost) {
+  using D = decltype(widened(e));
+  if constexpr (sizeof(T) == sizeof(float)) {
+    return Wide<T, D>{widened(e) + widened(lost)};
+  } else {
+    return Wide<T, D>::of(widened(e), widened(lost));
+  }
+}
 
 // 2^(field - bias), or 0 where the argument is at the base's floor or the field at its end.
-template <Reach reach, class T, class S, class D>
+template <class T, class S, class D>
 SOFTLANE_INLINE D power_from_field(D field, D x, const Base<T, S>& base) {
   const D bias(ExpRange<T>::bias), zero(0.0);
-  if constexpr (reach == Reach::within) return power_of_two(field - bias);
   const auto counts = greater(x, widened(base.floor));
   field = select(counts, field, zero);
   const auto some = greater(field, zero);
   return select(some, power_of_two(select(some, field, bias) - bias), zero);
 }
 
-// exp_from_base more precisely: for the maximum's term, a label's, and all terms of a row whose logarithm
-// cancels. Its error would otherwise enter every quotient of the row a second time. For float32
-// rows by a polynomial of degree 6, which is within 2^-28: a 16th of the rounding that this leaves out. With
-// degree 11 the softmax of 100 000 rows of 3 took a tenth longer (AVX2, Zen 1).
-template <Reach reach = Reach::any, class S, class Map>
+// exp_from_base more precisely: for a label's term, and all terms of a row whose logarithm cancels. For float32
+// rows by a polynomial of degree 6, which is within 2^-28: a 16th of the rounding that this leaves out.
+template <class S, class Map>
 SOFTLANE_INLINE auto exp_wide(S a, const Map& map, const Base<float, S>& base) {
   using C = ExpConstants<float>;
   using R = ExpRange<float>;
@@ -213,13 +231,12 @@ SOFTLANE_INLINE auto exp_wide(S a, const Map& map, const Base<float, S>& base) {
   constexpr double scale_of = static_cast<double>(C::scale);
   D p(scale_of * C::wide[C::wide_degree]);
   for (int i = C::wide_degree - 1; i >= 0; --i) p = fma1(p, r, D(scale_of * C::wide[i]));
-  const D scale = power_from_field<reach>(n - widened(base.exponent - S(R::top)), x, base);
-  if constexpr (reach == Reach::within) return Wide<float, D>{p * scale};
+  const D scale = power_from_field(n - widened(base.exponent - S(R::top)), x, base);
   return Wide<float, D>{select(equal(scale, D(0.0)), D(0.0), p * scale)};
 }
 
 // Without the scale.
-template <Reach reach = Reach::any, class S, class Map>
+template <class S, class Map>
 SOFTLANE_INLINE auto exp_unscaled(S a, const Map& map, const Base<double, S>& base) {
   using C = ExpConstants<double>;
   using R = ExpRange<double>;
@@ -238,17 +255,15 @@ SOFTLANE_INLINE auto exp_unscaled(S a, const Map& map, const Base<double, S>& ba
   const D one = D(1.0) + r_hi;
   const D low = (r_hi - (one - D(1.0))) + fma1(r * r, q, r_lo);
   const D p = one + low;
-  const D scale = power_from_field<reach>(n - widened(base.exponent - S(R::top)), x, base);
-  if constexpr (reach == Reach::within)
-    return Wide<double, D>{p * scale, (low - (p - one)) * scale};
+  const D scale = power_from_field(n - widened(base.exponent - S(R::top)), x, base);
   const auto nothing = equal(scale, D(0.0));
   return Wide<double, D>{select(nothing, D(0.0), p * scale),
                          select(nothing, D(0.0), (low - (p - one)) * scale)};
 }
 
-template <Reach reach = Reach::any, class S, class Map>
+template <class S, class Map>
 SOFTLANE_INLINE auto exp_wide(S a, const Map& map, const Base<double, S>& base) {
-  const auto e = exp_unscaled<reach>(a, map, base);
+  const auto e = exp_unscaled(a, map, base);
   using D = decltype(e.value());
   const D scale(ExpConstants<double>::scale), hi = e.value() * scale;
   return Wide<double, D>{hi, fma1(e.value(), scale, -hi) + e.low() * scale};

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "simd/thirds.hpp"
 #include "simd/ymm.hpp"
 
 namespace softlane {
@@ -136,11 +137,15 @@ struct Vec<double> {
   friend Vec zip_high(Vec a, Vec b) {
     return _mm256_permute2f128_pd(_mm256_unpacklo_pd(a.r, b.r), _mm256_unpackhi_pd(a.r, b.r), 0x31);
   }
-  static constexpr int most_packed = 1;
-  template <int R>
-  static Vec load_packed(const double* p, int) {
-    return _mm256_set_m128d(_mm_setzero_pd(), _mm_load_sd(p));
+  friend Vec thirds(Vec a, Vec b, Vec c) {
+    return _mm256_blend_pd(_mm256_blend_pd(a.r, b.r, 2), c.r, 4);
   }
+  template <int S, int K>
+  Vec by_steps() const {
+    return _mm256_permute4x64_pd(
+        r, K % 4 | (S + K) % 4 << 2 | (2 * S + K) % 4 << 4 | (3 * S + K) % 4 << 6);
+  }
+  static constexpr int most_packed = 1;
   template <int R>
   void store_packed(double* p, int n) const {
     store_first(p, n);
@@ -250,16 +255,16 @@ struct Vec<float> {
   friend Vec zip_high(Vec a, Vec b) {
     return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a.r, b.r), _mm256_unpackhi_ps(a.r, b.r), 0x31);
   }
+  friend Vec thirds(Vec a, Vec b, Vec c) {
+    return _mm256_blend_ps(_mm256_blend_ps(a.r, b.r, 0x92), c.r, 0x24);
+  }
+  template <int S, int K>
+  Vec by_steps() const {
+    const __m256i lane = _mm256_setr_epi32(K, S + K, 2 * S + K, 3 * S + K, 4 * S + K, 5 * S + K,
+                                           6 * S + K, 7 * S + K);
+    return _mm256_permutevar8x32_ps(r, lane);
+  }
   static constexpr int most_packed = 2;
-  static __m128i half_first(int n) {
-    return _mm_cmpgt_epi32(_mm_set1_epi32(n), _mm_setr_epi32(0, 1, 2, 3));
-  }
-  template <int R>
-  static Vec load_packed(const float* p, int n) {
-    if (R == 1) return _mm256_set_m128(_mm_setzero_ps(), load_fewer(p, n));
-    const __m128i m = half_first(n);
-    return _mm256_set_m128(_mm_maskload_ps(p + n, m), _mm_maskload_ps(p, m));
-  }
   template <int R>
   void store_packed(float* p, int n) const {
     if (R == 1) return store_first(p, n);
@@ -270,13 +275,6 @@ struct Vec<float> {
       else
         store_fewer(half[i], p, n);
     }
-  }
-  static __m128 load_fewer(const float* p, int n) {  // than 4
-    if (n <= 0) return _mm_setzero_ps();
-    if (n == 1) return _mm_load_ss(p);
-    // Of any alignment and type, which _mm_load_sd is not.
-    const __m128 two = _mm_castsi128_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
-    return n == 2 ? two : _mm_movelh_ps(two, _mm_load_ss(p + 2));
   }
   static void store_fewer(__m128 v, float* p, int n) {  // than 4
     if (n <= 0) return;

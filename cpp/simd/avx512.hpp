@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "simd/thirds.hpp"
 #include "simd/ymm.hpp"
 
 namespace softlane {
@@ -106,16 +107,17 @@ struct Vec<double> {
   friend Vec zip_high(Vec a, Vec b) {
     return _mm512_permutex2var_pd(a.r, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), b.r);
   }
-  static constexpr int most_packed = 2;
-  // By permutations: an expansion or compression takes five cycles.
-  template <int R>
-  static Vec load_packed(const double* p, int n) {
-    const Vec rows = _mm512_maskz_loadu_pd(first(R * n), p);
-    if constexpr (R == 1) return rows;
-    const __m512i lane = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
-    return _mm512_permutexvar_pd(_mm512_mask_sub_epi64(lane, 0xf0, lane, _mm512_set1_epi64(4 - n)),
-                                 rows.r);
+  friend Vec thirds(Vec a, Vec b, Vec c) {
+    return _mm512_mask_blend_pd(0x24, _mm512_mask_blend_pd(0x92, a.r, b.r), c.r);
   }
+  template <int S, int K>
+  Vec by_steps() const {
+    return _mm512_permutexvar_pd(_mm512_setr_epi64(K, S + K, 2 * S + K, 3 * S + K, 4 * S + K,
+                                                   5 * S + K, 6 * S + K, 7 * S + K),
+                                 r);
+  }
+  static constexpr int most_packed = 2;
+  // By a permutation: a compression takes five cycles.
   template <int R>
   void store_packed(double* p, int n) const {
     if constexpr (R == 1) return store_first(p, n);
@@ -222,31 +224,27 @@ struct Vec<float> {
     return _mm512_permutex2var_ps(
         a.r, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31), b.r);
   }
+  friend Vec thirds(Vec a, Vec b, Vec c) {
+    return _mm512_mask_blend_ps(0x4924, _mm512_mask_blend_ps(0x2492, a.r, b.r), c.r);
+  }
+  template <int S, int K>
+  Vec by_steps() const {
+    const __m512i lane = _mm512_setr_epi32(
+        K, S + K, 2 * S + K, 3 * S + K, 4 * S + K, 5 * S + K, 6 * S + K, 7 * S + K, 8 * S + K,
+        9 * S + K, 10 * S + K, 11 * S + K, 12 * S + K, 13 * S + K, 14 * S + K, 15 * S + K);
+    return _mm512_permutexvar_ps(lane, r);
+  }
   static constexpr int most_packed = 4;
   // As for double; lane l of the C = 16 / R lanes of each row lies l / C (C - n) elements earlier.
-  template <int R>
-  static Vec load_packed(const float* p, int n) {
-    const Vec rows = _mm512_maskz_loadu_ps(first(R * n), p);
-    if constexpr (R == 1) return rows;
-    const __m512i gap = _mm512_set1_epi32(lanes / R - n);
-    __m512i lane = lane_numbers();
-    for (int q = 1; q < R; ++q) {
-      lane = _mm512_mask_sub_epi32(lane, static_cast<Mask>(0xffff << q * lanes / R), lane, gap);
-    }
-    return _mm512_permutexvar_ps(lane, rows.r);
-  }
   template <int R>
   void store_packed(float* p, int n) const {
     if constexpr (R == 1) return store_first(p, n);
     const __m512i gap = _mm512_set1_epi32(lanes / R - n);
-    __m512i lane = lane_numbers();
+    __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     for (int q = 1; q < R; ++q) {
       lane = _mm512_mask_add_epi32(lane, static_cast<Mask>(~first(q * n)), lane, gap);
     }
     _mm512_mask_storeu_ps(p, first(R * n), _mm512_permutexvar_ps(lane, r));
-  }
-  static __m512i lane_numbers() {
-    return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
   }
   friend void widen(Vec a, Vec<double>* d) {
     d[0] = _mm512_cvtps_pd(_mm512_castps512_ps256(a.r));

@@ -121,10 +121,6 @@ struct Vec<double> {
   friend Vec zip_high(Vec a, Vec b) { return vzip2q_f64(a.r, b.r); }
   static constexpr int most_packed = 1;
   template <int R>
-  static Vec load_packed(const double* p, int n) {
-    return load_first(p, n, 0);
-  }
-  template <int R>
   void store_packed(double* p, int n) const {
     store_first(p, n);
   }
@@ -219,10 +215,6 @@ struct Vec<float> {
   friend Vec zip_high(Vec a, Vec b) { return vzip2q_f32(a.r, b.r); }
   static constexpr int most_packed = 1;
   template <int R>
-  static Vec load_packed(const float* p, int n) {
-    return load_first(p, n, 0);
-  }
-  template <int R>
   void store_packed(float* p, int n) const {
     store_first(p, n);
   }
@@ -264,6 +256,21 @@ struct Vec<float> {
     store_halves(p, vmovn_u32(vbslq_u32(number, vshrq_n_u32(sum, 16), quiet)));
   }
 };
+
+SOFTLANE_INLINE void load_thirds(const float* p, Vec<float>* to) {
+  const float32x4x3_t v = vld3q_f32(p);
+  for (int k = 0; k < 3; ++k) to[k] = v.val[k];
+}
+SOFTLANE_INLINE void load_thirds(const double* p, Vec<double>* to) {
+  const float64x2x3_t v = vld3q_f64(p);
+  for (int k = 0; k < 3; ++k) to[k] = v.val[k];
+}
+SOFTLANE_INLINE void store_thirds(const Vec<float>* from, float* p) {
+  vst3q_f32(p, {from[0].r, from[1].r, from[2].r});
+}
+SOFTLANE_INLINE void store_thirds(const Vec<double>* from, double* p) {
+  vst3q_f64(p, {from[0].r, from[1].r, from[2].r});
+}
 
 inline int first_set(unsigned mask) { return __builtin_ctz(mask); }
 

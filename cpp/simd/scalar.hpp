@@ -76,10 +76,6 @@ struct Vec {
   T lane0() const { return r; }
   static constexpr int most_packed = 1;
   template <int R>
-  static Vec load_packed(const T* p, int n) {
-    return load_first(p, n, 0);
-  }
-  template <int R>
   void store_packed(T* p, int n) const {
     store_first(p, n);
   }

@@ -1,5 +1,5 @@
-// The vector vocabulary. Each instruction set says it once, in its own header and namespace (ymm.hpp has what
-// AVX2 and AVX-512 share):
+// The vector vocabulary. Each instruction set says it once, in its own header and namespace (ymm.hpp and
+// thirds.hpp have what AVX2 and AVX-512 share):
 //
 //   Vec<T>::lanes               how many elements
 //   load, store                 unaligned
@@ -32,9 +32,11 @@
 //   power_below(a)              of a Vec<double>: 2^exponent(|a|), or 0 below the normal range
 //   even, odd (a, b)            of a's lanes followed by b's, every other one
 //   zip_low, zip_high (a, b)    a's lanes and b's by turns: the first half, the second
-//   load_packed<R>(p, n)        R rows of n elements that follow each other in memory, each to the
-//   store_packed<R>(p, n)       begin of its lanes / R lanes; R is 1, 2, ... most_packed. Rows are loaded so
-//                               of fewer than piece<T> elements where there are pieces
+//   store_packed<R>(p, n)       R rows of n elements to memory, where they follow each other, each from the
+//                               begin of its lanes / R lanes; R is 1, 2, ... most_packed
+//   load_thirds(p, to), store_thirds(from, p)
+//                               of three vectors, whose l-th lanes are l-th rows of three elements in memory;
+//                               not of one lane
 //   piece<T>                    elements of 16 bytes where there is transpose_pieces, else 0
 //   transpose_pieces(from, stride, apart, to, to_stride)
 //                               of P = piece<T> lists of 2P elements, P of them `apart` elements further on: P
