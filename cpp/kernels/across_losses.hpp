@@ -124,7 +124,7 @@ class LabelledGroups {
       v.unweighted = false;
     }
     v.unscaled = v.unweighted && call_.scale == 1;
-    v.curvature = v.scale * v.total;
+    v.curvature = v.unscaled ? v.total : v.scale * v.total;
     return v;
   }
 
@@ -160,26 +160,26 @@ class LabelledGroups {
     return select(equal(gap.value() - gap.value(), zero), finite, gaps);
   }
 
-  // The Hessian's diagonal at the maximum, as CrossEntropyRow::mend_diagonal.
+  // The gradient at the label, as CrossEntropyRow::mend_gradient.
   template <class Slot>
-  V top_curvature(const Slot& slot, const Numbers& v) const {
+  SOFTLANE_INLINE V label_gradient(const Slot& slot, const Numbers& v, const W& inverse) const {
     const GroupSummary<T>& s = slot.summary;
-    const W p = quotient(s.top, s.sum), rest = quotient(s.tail, s.sum);
-    return narrowed<T>((v.curvature * (p * rest)).value());
+    const V logit = V::load(slot.label_logit);
+    if (smoothed_) return smoothed_label_gradient(logit, s.base, v, inverse);
+    const W term{widened(exp_from_base(logit, Direct<T>{}, s.base))};
+    W less{P(-1.0)}, p = term * inverse, rest = s.tail * inverse;
+    if (!v.unscaled) {
+      p = v.curvature * p;
+      rest = v.curvature * rest;
+      less = v.curvature * P(-1.0);
+    }
+    const P at_top = P(0.0) - rest.value();  // not -0, of a class by itself
+    return select(equal(logit, s.highest), narrowed<T>(at_top), narrowed<T>((p + less).value()));
   }
-
-  // The gradient at the label, as CrossEntropyRow::mend_gradient; `term` is the label's.
-  template <class Slot>
-  SOFTLANE_INLINE V label_gradient(const Slot& slot, const Numbers& v, const W& term) const {
-    const GroupSummary<T>& s = slot.summary;
-    if (smoothed_) return smoothed_label_gradient(v.scale, v.curvature * quotient(term, s.sum));
-    const auto top = label_at_top(slot);
-    const W rest = quotient(W::choose(top, s.tail, term), s.sum);
-    if (v.unscaled) return gradient_of(top, rest, W{P(-1.0)});
-    return gradient_of(top, v.curvature * rest, v.curvature * P(-1.0));
-  }
-  __attribute__((noinline)) V smoothed_label_gradient(W scale, W p) const {
-    const W own = scale * spread(smoothing_.keep + smoothing_.uniform) * P(-1.0);
+  __attribute__((noinline)) V smoothed_label_gradient(V logit, const Base<T, V>& base,
+                                                      const Numbers& v, const W& inverse) const {
+    const W p = v.curvature * (exp_wide(logit, Direct<T>{}, base) * inverse);
+    const W own = v.scale * spread(smoothing_.keep + smoothing_.uniform) * P(-1.0);
     return narrowed<T>((p + own).value());
   }
   // Does the label have the maximum? 1 or 0, for the masks of V and of P differ.
@@ -195,27 +195,21 @@ class LabelledGroups {
     return narrowed<T>(fma1(c, s, fma1(c, v.scale.low(), low * s)));
   }
   template <class Slot>
-  V top_gradient(const Slot& slot, const Numbers& v) const {
+  V top_gradient(const Slot& slot, const Numbers& v, const W& inverse) const {
     const W kept = W::choose(label_at_top(slot), spread(Wide<T>{0}), spread(smoothing_.keep));
     const W others = kept + spread(smoothing_.uniform * (smoothing_.weights + Wide<T>{-1.0}));
-    return top_gradient(slot.summary, v, others);
+    return top_gradient(slot.summary, v, inverse, others);
   }
   // The same of shares, of which `own` is the maximum's: by the operations of Target::at and others(), whose bits these are.
   template <class Slot>
-  V top_gradient(const Slot& slot, const Numbers& v, V own) const {
+  V top_gradient(const Slot& slot, const Numbers& v, const W& inverse, V own) const {
     const W t = (spread(smoothing_.keep) * widened(own) + spread(smoothing_.uniform)) * P(1.0);
-    return top_gradient(slot.summary, v, slot.total + t * P(-1.0));
+    return top_gradient(slot.summary, v, inverse, slot.total + t * P(-1.0));
   }
-  V top_gradient(const GroupSummary<T>& s, const Numbers& v, const W& others) const {
-    const W rest = v.curvature * quotient(s.tail, s.sum) * P(-1.0);
+  V top_gradient(const GroupSummary<T>& s, const Numbers& v, const W& inverse,
+                 const W& others) const {
+    const W rest = v.curvature * (s.tail * inverse) * P(-1.0);
     return narrowed<T>((v.scale * others + rest).value());
-  }
-  template <class Slot>
-  SOFTLANE_INLINE W label_term(const Slot& slot) const {
-    return exp_wide(V::load(slot.label_logit), Direct<T>{}, slot.summary.base);
-  }
-  static V gradient_of(typename P::Mask top, W share, W less) {
-    return narrowed<T>(select(top, (share * P(-1.0)).value(), (share + less).value()));
   }
 
   static Loss wanted(const Call& call, const Results& to) {
@@ -263,10 +257,11 @@ inline Vec<T> share_of_top(const GroupSlot<T>& slot, Vec<T> key, int n) {
 // The gradient of smoothed labels and of probabilities.
 template <class T>
 __attribute__((noinline)) void dense_gradient(const LabelledGroups<T>& labelled,
-                                              const GroupSlot<T>& slot, Vec<T> at_label, bool unit,
-                                              int n) {
+                                              const GroupSlot<T>& slot,
+                                              const Wide<T, Pack<T>>& inverse, Vec<T> at_label,
+                                              bool unit, int n) {
   const auto numbers = labelled.numbers(slot);
-  const Normalizer<T, Pack<T>> scaled(slot.summary.sum, numbers.curvature);
+  const Normalizer<T, Pack<T>> scaled(inverse, numbers.curvature);
   using V = Vec<T>;
   const Columns<T> e = slot.e, t = slot.other;
   const V key = slot.summary.lone_top(), label = V::load(slot.label_of);
@@ -279,12 +274,12 @@ __attribute__((noinline)) void dense_gradient(const LabelledGroups<T>& labelled,
   if (labelled.smoothed()) {
     const V less = labelled.subtracted(numbers);
     write(
-        labelled.top_gradient(slot, numbers), [=](int) { return less; },
+        labelled.top_gradient(slot, numbers, inverse), [=](int) { return less; },
         [=](int k, V v) { return select(equal(label, V(ordinals<T>.of[k])), at_label, v); });
   } else {
     const Pack<T> scale = numbers.scale.value(), low = numbers.scale.low();
     write(
-        labelled.top_gradient(slot, numbers, share_of_top(slot, key, n)),
+        labelled.top_gradient(slot, numbers, inverse, share_of_top(slot, key, n)),
         [=](int k) { return unit ? t.load(k) : scaled_share(t.load(k), scale, low); },
         [](int, V v) { return v; });
   }
@@ -310,13 +305,14 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
       labelled.write_loss(slots[i], labelled.numbers(slots[i]), log_ratio[i], to.loss);
     }
   };
-  const auto derivatives = [&](const GroupSlot<T>& slot, const V& at_top, const V& at_label) {
+  const auto derivatives = [&](const GroupSlot<T>& slot, const W& inverse, const V& at_label) {
     const GroupSummary<T>& s = slot.summary;
     const auto numbers = labelled.numbers(slot);
     const Columns<T> e = slot.e;
     if (both && numbers.unscaled) {  // as in fused_cross_entropy; no row is left out
       const Columns<T> h = diagonal.open(slot.group, slot.second);
-      const Normalizer<T, P> probability(s.sum);
+      const Factor<T> probability = Factor<T>::within(inverse);
+      const V rest = narrowed<T>((s.tail * inverse).value()), at_top = fnma(rest, rest, rest);
       const V key = s.lone_top(), label = V::load(slot.label_of);
       const int n = static_cast<int>(call.classes);
       for (int k = 0; k < n; ++k) {
@@ -330,8 +326,8 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
     }
     if (to.diagonal != nullptr) {
       const Columns<T> h = both ? diagonal.open(slot.group, slot.second) : e;
-      const Variance<T, P> variance(s.sum, numbers.curvature);
-      const V key = s.lone_top();
+      const Variance<T, P> variance(inverse, numbers.curvature);
+      const V key = s.lone_top(), at_top = variance.at_top(s.tail * inverse);
       variance.apply([&](auto of) __attribute__((always_inline)) {
         for (index_t k = 0; k < call.classes; ++k) {
           const V a = e.load(k);
@@ -341,10 +337,11 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
       labelled.blank(slot, numbers, h);
     }
     if (to.gradient != nullptr && dense) {
-      dense_gradient(labelled, slot, at_label, unit, static_cast<int>(call.classes));
+      dense_gradient(labelled, slot, inverse, at_label, unit, static_cast<int>(call.classes));
     } else if (to.gradient != nullptr) {
-      const Normalizer<T, P> scaled =
-          numbers.unscaled ? Normalizer<T, P>(s.sum) : Normalizer<T, P>(s.sum, numbers.curvature);
+      const Normalizer<T, P> scaled = numbers.unscaled
+                                          ? Normalizer<T, P>(inverse)
+                                          : Normalizer<T, P>(inverse, numbers.curvature);
       const V label = V::load(slot.label_of);
       const int n = static_cast<int>(call.classes);
       const auto write = [&](auto move) __attribute__((always_inline)) {
@@ -364,23 +361,17 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
   const auto finish = [&](const GroupSlot<T>* slots, int used) {
     if (labelled.wants_loss()) losses(slots, used);
     if (terms == nullptr) return;
-    V at_top[most_batch], at_label[most_batch];
+    W inverse[most_batch];
+    V at_label[most_batch];
+    for (int i = 0; i < used; ++i) inverse[i] = slots[i].summary.inverse();
     if (soft) {
       for (V& v : at_label) v = V(T(0));
-    }
-    if (to.diagonal != nullptr) {
+    } else if (to.gradient != nullptr) {
       for (int i = 0; i < used; ++i) {
-        at_top[i] = labelled.top_curvature(slots[i], labelled.numbers(slots[i]));
+        at_label[i] = labelled.label_gradient(slots[i], labelled.numbers(slots[i]), inverse[i]);
       }
     }
-    if (to.gradient != nullptr && !soft) {
-      W term[most_batch];
-      for (int i = 0; i < used; ++i) term[i] = labelled.label_term(slots[i]);
-      for (int i = 0; i < used; ++i) {
-        at_label[i] = labelled.label_gradient(slots[i], labelled.numbers(slots[i]), term[i]);
-      }
-    }
-    for (int i = 0; i < used; ++i) derivatives(slots[i], at_top[i], at_label[i]);
+    for (int i = 0; i < used; ++i) derivatives(slots[i], inverse[i], at_label[i]);
   };
   each_group<T>(
       call, begin, end, memory, terms != nullptr ? Keep::output : Keep::nothing, terms,
@@ -415,7 +406,7 @@ inline void across_hvp(const Call& call, index_t begin, index_t end, void* memor
       if (k % 4 == 3 && (nearest.positive() & nearest.negative()) == all) break;
     }
     V origin = nearest.by_lane();
-    if (any(s.confident)) {
+    if (static_cast<unsigned>(s.confident) != 0) {
       for (int k = 0; k < n; ++k) origin = select(equal(e.load(k), key), v.load(k), origin);
     }
     const P unit(S::unit), zero(0.0);
@@ -430,15 +421,16 @@ inline void across_hvp(const Call& call, index_t begin, index_t end, void* memor
     for (int l = 0; l < lanes; ++l) hi[l] = zero + term(l) * w(l);
     for (int l = 0; l < lanes && n > 16; ++l) lo[l] = zero;
     for (int k = 16; k < n; ++k) add_product_to_lane<T>(hi[k % 16], lo[k % 16], term(k), w(k));
-    const W inverse = quotient(W{P(1 / S::unit)}, s.sum);
-    const W mean = (n > 16 ? lanes_total<T>(hi, lo, 16) : lanes_total<T>(hi, n)) * inverse;
+    const W inverse = s.inverse();
+    const W mean =
+        (n > 16 ? lanes_total<T>(hi, lo, 16) : lanes_total<T>(hi, n)) * (inverse * P(1 / S::unit));
     const V rounded_mean = narrowed<T>(mean.value());
-    const W p_top = s.top * inverse * unit,
+    const W p_top = s.top * inverse,
             of_top = (numbers.unscaled ? p_top : numbers.curvature * p_top) * mean;
     const V own = narrowed<T>(-of_top.value());
     const double boost = pow2(S::boost);
-    const auto scaled = numbers.unscaled ? Normalizer<T, P>::of(inverse * P(boost * S::unit))
-                                         : Normalizer<T, P>(s.sum, numbers.curvature * P(boost));
+    const auto scaled = numbers.unscaled ? Normalizer<T, P>(inverse * P(boost))
+                                         : Normalizer<T, P>(inverse, numbers.curvature * P(boost));
     for (int k = 0; k < n; ++k) {
       const V a = e.load(k), p = scaled(scaled.moves() ? scaled.moved(a) : a);
       const V off = (v.load(k) - origin) - rounded_mean;

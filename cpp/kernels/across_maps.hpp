@@ -10,15 +10,14 @@ namespace SOFTLANE_ISA {
 template <class T>
 struct Mend {
   Vec<T> key, value;
-  explicit Mend(const GroupSummary<T>& s) {
+  Mend(const GroupSummary<T>& s, const Wide<T, Pack<T>>& inverse) {
     using P = Pack<T>;
     key = s.lone_top();
-    P p = quotient(s.top, s.sum).value();
+    P p = (s.top * inverse).value();
     if (s.tied) {
-      const P one(1.0);
-      const auto tied = greater(s.others, P(0.0));
-      p = select(tied, one / (s.others + one), p);
-      key = select(narrowed<T>(tied), s.rounded_top, key);
+      const P one(1.0), others = widened(s.others);
+      p = select(greater(others, P(0.0)), one / (others + one), p);
+      key = select(greater(s.others, Vec<T>(T(0))), s.rounded_top, key);
     }
     value = narrowed<T>(p);
   }
@@ -56,12 +55,12 @@ inline Vec<T> blanked(Vec<T> v, unsigned rows, T value) {
 template <class T>
 inline void across_softmax(const Call& call, index_t begin, index_t end, void* memory) noexcept {
   if (!suits_groups<T>(call)) return softmax_rows<T>(call, begin, end, memory);
-  using P = Pack<T>;
   const auto finish = [&](const GroupSlot<T>& slot) {
     const GroupSummary<T>& s = slot.summary;
     const Columns<T> e = slot.e;
-    const Normalizer<T, P> normalize(s.sum);
-    const Mend<T> mend(s);
+    const Wide<T, Pack<T>> inverse = s.inverse();
+    const Factor<T> normalize = Factor<T>::within(inverse);
+    const Mend<T> mend(s, inverse);
     const int n = static_cast<int>(call.classes);
     for (int k = 0; k < n; ++k) {
       const Vec<T> a = e.load(k);

@@ -114,7 +114,7 @@ class Logarithms {
       write_row_values(call_, slot.group, call_.out[1],
                        blanked(Vec<T>(T(1)), s.bad, quiet_nan<T>()));
     }
-    const auto close = cancels<T>(widened(s.highest), s.tail, s.sum, value, P(call_.temperature));
+    const auto close = cancels<T>(widened(s.highest), s.tail, s.sum(), value, P(call_.temperature));
     return static_cast<unsigned>(close) & slot.rows() & ~s.bad & ~slot.empty;
   }
 
@@ -204,7 +204,7 @@ void entropy(const Call& call, index_t begin, index_t end, void* memory) noexcep
       const GroupSlot<T>& slot = slots[i];
       const GroupSummary<T>& s = slot.summary;
       const W gaps = plain ? tail_gap(slot, n, Direct<T>{}) : tail_gap(slot, n, map);
-      const W sum = log_ratio[i] + quotient(gaps, s.sum) * P(map.beta());
+      const W sum = log_ratio[i] + quotient(gaps, s.sum()) * P(map.beta());
       const P value = quotient(sum, W::of(P(unit.value()), P(unit.low()))).value();
       write_row_values(call, slot.group, call.out[0],
                        blanked(narrowed<T>(value), s.bad, quiet_nan<T>()));

@@ -39,10 +39,15 @@ struct BlockSummary {
   int argmax = -1;          // within the block, where the top outweighs the tail
 };
 
-// Does the maximum outweigh all others? Then no other class shares it.
-template <class D, class W>
-SOFTLANE_INLINE auto outweighs(const W& top, const W& tail) {
-  return greater(D(0.99) * top.value(), tail.value());
+// Does the maximum outweigh all others? Then no other class shares it. In the rows' own type, which is one comparison of
+// a group's rows.
+template <class T>
+SOFTLANE_INLINE bool outweighs(T top, const Wide<T>& tail) {
+  return T(0.99) * top > static_cast<T>(tail.value());
+}
+template <class T>
+SOFTLANE_INLINE auto outweighs(Vec<T> top, Vec<T> tail) {
+  return greater(Vec<T>(T(0.99)) * top, tail);
 }
 
 // A tail of this share has its digits. What the additions of trees lose of a sum is what those of their low parts
@@ -255,7 +260,7 @@ SOFTLANE_INLINE BlockSummary<T> summarize_block(const T* x, int n, const Peaks<T
   s.top = two_parts<T>(s.rounded_top, lost.lane0());
   const double own = static_cast<double>(s.rounded_top);
   s.tail = halved(lanes).less(own);
-  if (outweighs<double>(s.top, s.tail)) {
+  if (outweighs(s.rounded_top, s.tail)) {
     s.argmax = place_of(e, n, s.rounded_top);
     if (is_faint<T>(s.tail, own)) s.tail = sum_without(e, n, s.argmax);
   }

@@ -27,13 +27,13 @@ void cross_entropy_hessian_rows(const Call& call, index_t begin, index_t end,
     const Row<T> d{reinterpret_cast<char*>(m.d), static_cast<index_t>(sizeof(T))};
     if (!row.read(cursor, p)) return out.fill(row.whole_row(), to);
     const RowSummary<T>& s = row.summary();
-    const Wide<T> sum = s.sum();
+    const Wide<T> inverse = s.inverse();
     Steps<T> steps;
-    const Variance<T> variance(sum, row.curvature());
+    const Variance<T> variance(inverse, row.curvature());
     each_block(row.summarizer(), cursor.of<T>(call.logits), p, s, scratch, steps,
                [&](index_t k0, int n, const T* e, auto move) { m.make(variance, e, k0, n, move); });
     m.go_on();
-    row.mend_diagonal(d, sum);
+    row.mend_diagonal(d, inverse, variance);
     out.write(variance.between, m, to, scratch.terms);
   });
   out.settle();
@@ -153,8 +153,8 @@ void cross_entropy_hvp_rows(const Call& call, index_t begin, index_t end, void* 
     const Row<T> out = cursor.of<T>(call.out[0]), vector = cursor.of<T>(call.vector);
     if (!row.read(cursor, out)) return out.fill(call.classes, row.whole_row());
     const RowSummary<T>& s = row.summary();
-    const Wide<T> sum = s.sum();
-    Normalizer<T> scaled(sum, row.curvature() * pow2(S::boost));
+    const Wide<T> inverse = s.inverse();
+    Normalizer<T> scaled(inverse, row.curvature() * pow2(S::boost));
     const Row<T> x = cursor.of<T>(call.logits);
     NearestToZero<T> nearest;
     for (index_t k0 = 0; k0 < call.classes && !s.confident() && !nearest.zero(); k0 += block_size) {
@@ -176,8 +176,7 @@ void cross_entropy_hvp_rows(const Call& call, index_t begin, index_t end, void* 
                         __attribute__((always_inline)) { return t * Vec<double>(factor); });
       }
     });
-    const Wide<T> inverse = quotient(Wide<T>{1 / S::unit}, sum);
-    const Wide<T> wide_mean = means.total() * inverse;
+    const Wide<T> wide_mean = means.total() * (inverse * (1 / S::unit));
     const V mean(static_cast<T>(wide_mean.value()));
     each_block(row.summarizer(), x, out, s, scratch, scaled,
                [&](index_t k0, int n, T* e, auto move) {
@@ -187,7 +186,7 @@ void cross_entropy_hvp_rows(const Call& call, index_t begin, index_t end, void* 
                });
     // The maximum's own entry, whose probability is known unrounded.
     if (!s.confident()) return;
-    const Wide<T> top = row.curvature() * (s.top * inverse * S::unit) * wide_mean;
+    const Wide<T> top = row.curvature() * (s.top * inverse) * wide_mean;
     out.set(s.argmax, static_cast<T>(-top.value()));
   });
 }
@@ -216,7 +215,7 @@ void cross_entropy_hessian_solve(const Call& call, index_t begin, index_t end,
     }
     const RowSummary<T>& s = row.summary();
     const D c(row.curvature().value());
-    const D reciprocal(quotient(Wide<T>{1.0}, s.sum()).value());
+    const D reciprocal(s.inverse().value());
     const Row<T> x = cursor.of<T>(call.logits);
     const auto each_lanes = [&](auto body, auto put) {
       for (index_t k0 = 0; k0 < call.classes; k0 += block_size) {

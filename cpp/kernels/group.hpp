@@ -43,10 +43,10 @@ struct GroupSummary {
   V rounded_top;            // its term, as the sums have it
   typename P::Mask spread;  // as spreads(), of more than 16 classes
   Base<T, V> base;
-  Wide<T, P> top, tail, sum;
-  P others;   // how many share the maximum, where nothing else counts
+  Wide<T, P> top, tail;
+  V others;   // how many share the maximum, where nothing else counts; of no meaning where none is
   bool tied;  // does any row have others?
-  typename P::Mask confident;
+  typename V::Mask confident;
   unsigned bad = 0;  // of the lanes: rows with a NaN
 
   // The maxima. False where a row needs a shift or has no regular result.
@@ -274,9 +274,16 @@ struct GroupSummary {
     });
   }
 
+  SOFTLANE_INLINE Wide<T, P> sum() const {
+    Wide<T, P> s = top + tail;
+    if (tied) share(s);
+    return s;
+  }
+  SOFTLANE_INLINE Wide<T, P> inverse() const { return quotient(Wide<T, P>{P(1.0)}, sum()); }
+
   // The maximum's term in rows where it outweighs all others. Elsewhere NaN, which equals no term.
   SOFTLANE_INLINE V lone_top() const {
-    return select(narrowed<T>(confident), rounded_top, V(static_cast<T>(__builtin_nan(""))));
+    return select(confident, rounded_top, V(static_cast<T>(__builtin_nan(""))));
   }
 
   template <class Map>
@@ -311,31 +318,32 @@ struct GroupSummary {
 
   // What follows from the sums, as RowSummary::classify.
   SOFTLANE_INLINE void classify(unsigned rows) {
-    const P zero(0.0);
-    bad = ~static_cast<unsigned>(equal(tail.value(), tail.value())) & rows;
-    confident = outweighs<P>(top, tail);
-    others = zero;
-    sum = top + tail;
+    const V rest = narrowed<T>(tail.value());
+    bad = ~static_cast<unsigned>(equal(rest, rest)) & rows;
+    confident = outweighs(rounded_top, rest);
     // Others are a whole number of times the maximum's term, 1024 at most: the rounded quotient is
     // within 2^-13 of it. Hardly ever is it, so that the rest is done where it may be. A quotient below
     // 0.6 counts as that, which is not near.
     const V shift(ExpRange<T>::magic), least(T(0.6)), near(static_cast<T>(0x1p-24));
-    const V ratio = max(narrowed<T>(tail.value()) / rounded_top, least);
+    const V ratio = max(rest / rounded_top, least);
     const V count = (ratio + shift) - shift, off = ratio - count;
     tied = static_cast<unsigned>(greater(near, off * off)) != 0;
-    if (tied) share_maximum(widened(count));
+    if (tied) share_maximum(count);
   }
 
  private:
-  __attribute__((noinline)) void share_maximum(P whole) {
-    const P zero(0.0), one = widened(rounded_top);
+  __attribute__((noinline)) void share_maximum(V count) {
+    const P zero(0.0), one = widened(rounded_top), whole = widened(count);
     const Wide<T, P> rest = tail + Wide<T, P>{one} * -whole;
-    others = select(
-        confident, zero,
-        select(equal(rest.value(), zero), select(equal(rest.low(), zero), whole, zero), zero));
-    const auto shared = greater(others, zero);
-    tied = any(shared);
-    sum = Wide<T, P>::choose(shared, top * (others + P(1.0)), sum);
+    const V none(T(0)),
+        shared = narrowed<T>(
+            select(equal(rest.value(), zero), select(equal(rest.low(), zero), whole, zero), zero));
+    others = select(confident, none, shared);
+    tied = static_cast<unsigned>(greater(others, none)) != 0;
+  }
+  __attribute__((noinline)) void share(Wide<T, P>& sum) const {
+    const P also = widened(others);
+    sum = Wide<T, P>::choose(greater(also, P(0.0)), top * (also + P(1.0)), sum);
   }
 };
 

@@ -95,34 +95,40 @@ class CrossEntropyRow {
   }
 
   // The two elements of the gradient where p_k - t_k would cancel or is not on the common path.
-  void mend_gradient(const Row<T>& gradient, const Wide<T>& sum) const {
+  void mend_gradient(const Row<T>& gradient, const Wide<T>& inverse) const {
     const index_t y = target_.label();
     const Wide<T> st = gradient_scale(), w = curvature();
     const auto less_target = [&](const Wide<T>& term, index_t k) {
-      return (w * quotient(term, sum) + st * target_.at(k) * -1.0).value();
+      return (w * (term * inverse) + st * target_.at(k) * -1.0).value();
     };
     // 1 - p of a class that has the maximum is T / S.
-    const Wide<T> rest = w * quotient(summary_.tail, sum) * -1.0;
+    const Wide<T> rest = w * (summary_.tail * inverse);
     if (y >= 0 && holds(y)) {
       const bool at_top = !target_.dense() && label_logit_ == summary_.max;
-      gradient.set(
-          y, static_cast<T>(
-                 at_top ? rest.value()
-                        : less_target(exp_wide(label_logit_, summarize_.map(), summary_.base), y)));
+      // Not -0, of a class by itself.
+      gradient.set(y, static_cast<T>(at_top ? 0.0 - rest.value() : less_target(label_term(), y)));
     }
     const index_t top = summary_.argmax;
     if (target_.dense() && summary_.confident() && holds(top)) {
-      gradient.set(top, static_cast<T>((st * target_.others(top) + rest).value()));
+      gradient.set(top, static_cast<T>((st * target_.others(top) + rest * -1.0).value()));
     }
   }
-  // A p above a half leaves 1 - p fewer digits than T / S has.
-  void mend_diagonal(const Row<T>& diagonal, const Wide<T>& sum) const {
+  template <class Variance>
+  void mend_diagonal(const Row<T>& diagonal, const Wide<T>& inverse,
+                     const Variance& variance) const {
     if (!summary_.confident() || !holds(summary_.argmax)) return;
-    const Wide<T> p = quotient(summary_.top, sum), rest = quotient(summary_.tail, sum);
-    diagonal.set(summary_.argmax, static_cast<T>((curvature() * (p * rest)).value()));
+    diagonal.set(summary_.argmax, variance.at_top(summary_.tail * inverse).lane0());
   }
 
  private:
+  // Without smoothing p - 1 takes no more of p than its rounding, for p is at most a half; a share of the target may
+  // be as large as p, of which then nothing but its error is left.
+  Wide<T> label_term() const {
+    const Affine<T>& map = summarize_.map();
+    if (target_.dense()) return exp_wide(label_logit_, map, summary_.base);
+    const T term = exp_from_base(Vec<T>(label_logit_), map, summary_.base).lane0();
+    return Wide<T>{static_cast<double>(term)};
+  }
   bool holds(index_t k) const { return k >= summarize_.begin() && k < summarize_.end(); }
 
   const Call& call_;
@@ -143,23 +149,26 @@ struct Variance {
 
   Factor<T> probability, curvature;  // 2^b / S, 2^-b c
   Factor<T> between;                 // 2^-2b c, for products of two probabilities
+  D more{1.0};                       // 2^b
   Vec<T> less{T(1)};                 // 2^-b
   bool boosts = false;               // is any b not 0?
 
   Variance() = default;
-  SOFTLANE_INLINE Variance(const Wide<T, D>& sum, const Wide<T, D>& c)
-      : probability(quotient(Wide<T, D>{D(1.0)}, sum)), curvature(c), between(c) {
+  SOFTLANE_INLINE Variance(const Wide<T, D>& inverse, const Wide<T, D>& c)
+      : probability(inverse), curvature(c), between(c) {
     const auto large = greater(c.value(), D(2.0));
     boosts = any(large);
     if (!boosts) return;
-    const Vec<T> more = narrowed<T>(select(large, D(up), D(1.0)));
+    more = select(large, D(up), D(1.0));
     less = narrowed<T>(select(large, D(1 / up), D(1.0)));
-    probability = probability.times(more);
+    probability = probability.times(narrowed<T>(more));
     curvature = curvature.times(less);
     between = curvature.times(less);
   }
   // of 2^b p
   Vec<T> of(Vec<T> p) const { return curvature(fnma(p * less, p, p)); }
+  // The same of a p above a half, from 1 - p = T / S, of which it keeps more digits.
+  Vec<T> at_top(const Wide<T, D>& rest) const { return of(narrowed<T>((rest * more).value())); }
   // use(a vector's function of e), the cheaper one where it serves.
   template <class Use>
   SOFTLANE_INLINE void apply(Use use) const {
@@ -237,11 +246,11 @@ inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, vo
     if (terms == nullptr) return;
 
     const Target<T>& target = row.target();
-    const Wide<T> sum = s.sum(), c = row.curvature();
+    const Wide<T> inverse = s.inverse(), c = row.curvature();
     Steps<T> steps;
-    Normalizer<T> scaled(sum, c);
+    Normalizer<T> scaled(inverse, c);
     Variance<T> variance;
-    if (diagonal) variance = Variance<T>(sum, c);
+    if (diagonal) variance = Variance<T>(inverse, c);
     // With c = 1 the gradient is p but at the label, and one pass makes both.
     const bool shared = gradient && diagonal && !target.dense() && c.value() == 1 && c.low() == 0;
     const Wide<T> subtract = row.gradient_scale();
@@ -314,8 +323,8 @@ inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, vo
           }
           gradient.put(k0, n, e);
         });
-    if (gradient) row.mend_gradient(gradient, sum);
-    if (diagonal) row.mend_diagonal(diagonal, sum);
+    if (gradient) row.mend_gradient(gradient, inverse);
+    if (diagonal) row.mend_diagonal(diagonal, inverse, variance);
   });
 }
 

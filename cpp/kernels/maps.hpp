@@ -115,11 +115,11 @@ inline void each_block(const Summarizer<gap, T>& summarize, const Row<T>& x, con
 // else counts. Classes that share the maximum, beside nothing else, get equal shares of exactly 1.
 // For the block of probabilities p at k0, before a narrower output rounds them.
 template <class T>
-inline void mend_probabilities(T* p, index_t k0, int n, const RowSummary<T>& s, const Wide<T>& sum,
-                               const Normalizer<T>& normalize) {
+inline void mend_probabilities(T* p, index_t k0, int n, const RowSummary<T>& s,
+                               const Wide<T>& inverse, const Normalizer<T>& normalize) {
   if (s.confident()) {
     if (s.argmax >= k0 && s.argmax < k0 + n)
-      p[s.argmax - k0] = static_cast<T>(quotient(s.top, sum).value());
+      p[s.argmax - k0] = static_cast<T>((s.top * inverse).value());
     return;
   }
   if (s.others == 0) return;
@@ -145,14 +145,14 @@ void softmax_rows(const Call& call, index_t begin, index_t end, void* memory) no
   const auto finish = [&](const RowCursor&, const Row<T>& x, const Row<T>& p,
                           const RowSummary<T>& s) {
     if (s.kind != RowKind::regular) return spoil(p, x, summarize, T(0));
-    const Wide<T> sum = s.sum();
-    Normalizer<T> normalize(sum, Wide<T>{1.0});
+    const Wide<T> inverse = s.inverse();
+    Normalizer<T> normalize(inverse);
     each_block(summarize, x, p, s, scratch, normalize, [&](index_t k0, int n, T* e, auto move) {
       const Factor<T> factor = normalize.factor();
       each_overlapping(e, n, [=](int k, Vec<T> a, auto part) __attribute__((always_inline)) {
         part.store(factor(move(a)), e + k);
       });
-      mend_probabilities(e, k0, n, s, sum, normalize);
+      mend_probabilities(e, k0, n, s, inverse, normalize);
       p.put(k0, n, e);
     });
   };

@@ -95,11 +95,11 @@ class Steps {
   bool moves_ = false;
 };
 
-// e -> e factor / S, rounded (almost) once: the quotient is carried in two parts.
+// e -> e factor / S, rounded (almost) once: factor (1 / S) is carried in two parts.
 template <class T, class D = double>
 class Normalizer : public Steps<T, D> {
  public:
-  SOFTLANE_INLINE Normalizer(const Wide<T, D>& sum, Wide<T, D> factor) {
+  SOFTLANE_INLINE Normalizer(const Wide<T, D>& inverse, Wide<T, D> factor) {
     // A factor far below 1 would make the quotient's low part subnormal, and one far above it leave T's
     // range: its power of two goes with the blocks'. Not that of Hessian-vector products, 2^24 or 2^54.
     const D size = select(greater(D(0.0), factor.value()), -factor.value(), factor.value());
@@ -111,23 +111,17 @@ class Normalizer : public Steps<T, D> {
       this->power_ = select(extreme, e, select(tiny, e, D(0.0)));
       factor = factor * power_of_two(-this->power_);
     }
-    q_ = Factor<T>(quotient(factor, sum));
+    q_ = Factor<T>(factor * inverse);
     this->move(D(0.0));
   }
-  // The same with a factor of 1.
-  SOFTLANE_INLINE explicit Normalizer(const Wide<T, D>& sum)
-      : q_(Factor<T>::within(quotient(Wide<T, D>{D(1.0)}, sum))) {}
-  // The same with the quotient known, and within T's range.
-  static SOFTLANE_INLINE Normalizer of(const Wide<T, D>& quotient) {
-    return Normalizer(Factor<T>::within(quotient));
-  }
+  // The same with a factor of 1, or one that is in the inverse already, and leaves it in T's range.
+  SOFTLANE_INLINE explicit Normalizer(const Wide<T, D>& inverse) : q_(Factor<T>::within(inverse)) {}
   const Factor<T>& factor() const { return q_; }
   Vec<T> operator()(Vec<T> e) const { return q_(e); }
   // e factor / S - t
   Vec<T> minus(Vec<T> e, Vec<T> t) const { return q_.minus(e, t); }
 
  private:
-  SOFTLANE_INLINE explicit Normalizer(const Factor<T>& q) : q_(q) {}
   Factor<T> q_;
 };
 

@@ -18,13 +18,13 @@ void softmax(const Call& call, index_t begin, index_t end, void* memory) noexcep
   if (!suits_abreast<T>(call, &call.out[0])) return across_softmax<T>(call, begin, end, memory);
   const auto finish = [&](const Abreast<T>& rows) {
     const GroupSummary<T>& s = rows.summary;
-    const NormalizerByRow<T> normalize(
-        Normalizer<T, Pack<T>>(s.sum, Wide<T, Pack<T>>{Pack<T>(1.0)}));
-    const Mend<T> mend(s);
-    const ByRow<T> key(mend.key), value(mend.value), others(narrowed<T>(s.others));
+    const Wide<T, Pack<T>> inverse = s.inverse();
+    const FactorByRow<T> factors(Factor<T>::within(inverse));
+    const Mend<T> mend(s, inverse);
+    const ByRow<T> key(mend.key), value(mend.value), others(s.tied ? s.others : Vec<T>(T(0)));
     for (int r = 0; r < rows.group.count; ++r) {
       T* const e = rows.e[r];
-      const Factor<T> factor = normalize[r];
+      const Factor<T> factor = factors[r];
       if (others.of[r] > 0) {
         const Vec<T> tied = key[r], share = value[r];
         each_overlapping(e, rows.n, [&](int k, Vec<T> a, auto part) __attribute__((always_inline)) {
@@ -79,7 +79,7 @@ void logsumexp(const Call& call, index_t begin, index_t end, void* memory) noexc
                      blanked(narrowed<T>(value), s.bad, quiet_nan<T>()));
     if (call.out[1].data != nullptr)  // the sum's sign
       write_row_values(call, rows.group, call.out[1], blanked(Vec<T>(T(1)), s.bad, quiet_nan<T>()));
-    const auto close = cancels<T>(widened(s.highest), s.tail, s.sum, value, P(1.0));
+    const auto close = cancels<T>(widened(s.highest), s.tail, s.sum(), value, P(1.0));
     for (unsigned again = static_cast<unsigned>(close) & rows.rows() & ~s.bad; again != 0;
          again &= again - 1) {
       const index_t row = rows.group.first.row() + first_set(again);
@@ -110,6 +110,7 @@ inline bool abreast_cross_entropy(const Call& call, index_t begin, index_t end, 
       labelled.write_loss(rows, numbers, log1p_ratio(s.tail, s.top), to.loss);
     }
     if (terms == nullptr) return;
+    const Wide<T, P> inverse = s.inverse();
     const unsigned left_out = numbers.left_out & rows.rows();
     const auto blank = [&](T* y, int r) {
       if ((left_out >> r & 1) != 0)
@@ -118,9 +119,10 @@ inline bool abreast_cross_entropy(const Call& call, index_t begin, index_t end, 
         fill_row(y, rows.n, quiet_nan<T>());
     };
     if (both && numbers.unscaled) {  // as in fused_cross_entropy; no row is left out
-      const NormalizerByRow<T> factors(Normalizer<T, P>{s.sum});
-      const ByRow<T> at_top(labelled.top_curvature(rows, numbers));
-      const ByRow<T> at_label(labelled.label_gradient(rows, numbers, labelled.label_term(rows)));
+      const FactorByRow<T> factors(Factor<T>::within(inverse));
+      const V rest = narrowed<T>((s.tail * inverse).value());
+      const ByRow<T> at_top(fnma(rest, rest, rest));
+      const ByRow<T> at_label(labelled.label_gradient(rows, numbers, inverse));
       const auto confident = static_cast<unsigned>(s.confident);
       RowCursor cursor(rows.group.first);
       for (int r = 0; r < rows.group.count; ++r, cursor.advance()) {
@@ -140,8 +142,9 @@ inline bool abreast_cross_entropy(const Call& call, index_t begin, index_t end, 
       return;
     }
     if (to.diagonal != nullptr) {
-      const VarianceByRow<T> variances(Variance<T, P>(s.sum, numbers.curvature));
-      const ByRow<T> at_top(labelled.top_curvature(rows, numbers));
+      const Variance<T, P> of_rows(inverse, numbers.curvature);
+      const VarianceByRow<T> variances(of_rows);
+      const ByRow<T> at_top(of_rows.at_top(s.tail * inverse));
       const auto confident = static_cast<unsigned>(s.confident);
       RowCursor cursor(rows.group.first);
       for (int r = 0; r < rows.group.count; ++r, cursor.advance()) {
@@ -158,11 +161,10 @@ inline bool abreast_cross_entropy(const Call& call, index_t begin, index_t end, 
       }
     }
     if (to.gradient != nullptr) {
-      const Normalizer<T, P> scaled(s.sum, numbers.curvature);
+      const Normalizer<T, P> scaled(inverse, numbers.curvature);
       const NormalizerByRow<T> factors(scaled);
-      const ByRow<T> at_label(
-          labelled.soft() ? V(T(0))
-                          : labelled.label_gradient(rows, numbers, labelled.label_term(rows)));
+      const ByRow<T> at_label(labelled.soft() ? V(T(0))
+                                              : labelled.label_gradient(rows, numbers, inverse));
       const bool smoothed = labelled.smoothed(), soft = labelled.soft();
       const auto confident = static_cast<unsigned>(s.confident);
       const V none(T(0));
@@ -172,8 +174,8 @@ inline bool abreast_cross_entropy(const Call& call, index_t begin, index_t end, 
       numbers.scale.value().store(scale);
       numbers.scale.low().store(scale_low);
       const ByRow<T> less(smoothed ? labelled.subtracted(numbers) : none),
-          at_own(smoothed ? labelled.top_gradient(rows, numbers)
-                 : soft   ? labelled.top_gradient(rows, numbers, V::load(own))
+          at_own(smoothed ? labelled.top_gradient(rows, numbers, inverse)
+                 : soft   ? labelled.top_gradient(rows, numbers, inverse, V::load(own))
                           : none);
       for (int r = 0; r < rows.group.count; ++r) {
         T* const e = rows.e[r];
@@ -244,11 +246,11 @@ inline void abreast_hvp(const Call& call, index_t begin, index_t end, void* memo
       hi[r] = total.value();
       lo[r] = total.low();
     }
-    const W inverse = quotient(W{P(1 / S::unit)}, s.sum);
-    const W mean = W::of(P::load(hi), P::load(lo)) * inverse;
-    const W top = numbers.curvature * (s.top * inverse * P(S::unit)) * mean;
+    const W inverse = s.inverse();
+    const W mean = W::of(P::load(hi), P::load(lo)) * (inverse * P(1 / S::unit));
+    const W top = numbers.curvature * (s.top * inverse) * mean;
     const ByRow<T> means(narrowed<T>(mean.value())), own(narrowed<T>(-top.value()));
-    const Normalizer<T, P> scaled(s.sum, numbers.curvature * P(pow2(S::boost)));
+    const Normalizer<T, P> scaled(inverse, numbers.curvature * P(pow2(S::boost)));
     const NormalizerByRow<T> factors(scaled);
     for (int r = 0; r < rows.group.count; ++r) {
       T* const e = rows.e[r];

@@ -28,10 +28,12 @@ struct RowSummary {
   index_t argmax = -1;  // where confident() holds
 
   // Is the maximum's probability above a half? Then its block's top outweighs the block's tail, too.
-  bool confident() const { return outweighs<double>(top, tail); }
+  bool confident() const { return outweighs(rounded_top, tail); }
   // S. The rounding of the maximum's own term would add to the error of all others; where several
   // classes share the maximum each of them counts unrounded.
   Wide<T> sum() const { return others > 0 ? top * (others + 1) : top + tail; }
+  // 1 / S, of which all of a row's quotients are products: a division of float64 rows is two, one after the other.
+  Wide<T> inverse() const { return quotient(Wide<T>{1.0}, sum()); }
 
   SOFTLANE_INLINE void classify() {
     if (tail.value() != tail.value()) {

@@ -219,10 +219,9 @@ class Carrier {
   explicit operator bool() const { return present_; }
   // Do rows lie side by side?
   bool column_wise() const { return columns_; }
-  // Do the kernels work on the group where it lies?
-  bool direct(const RowGroup<T>& group) const {
-    return columns_ && native_ && !crowded_ && group.straight;
-  }
+  // Do the kernels work on the group where it lies, if it is straight?
+  bool direct() const { return columns_ && native_ && !crowded_; }
+  bool direct(const RowGroup<T>& group) const { return direct() && group.straight; }
 
   // Are they copied to panels and from them, though they lie side by side?
   bool crowded(const RowGroup<T>& group) const { return crowded_ && group.straight; }

@@ -31,6 +31,7 @@ inline bool greater(double a, double b) { return a > b; }
 inline bool equal(double a, double b) { return a == b; }
 inline double select(bool m, double yes, double no) { return m ? yes : no; }
 inline bool any(bool m) { return m; }
+inline bool all(bool m) { return m; }
 inline double power_of_two(double e) { return pow2(static_cast<int>(e)); }
 inline double exponent(double a) {  // floor(log2 a) of a normal a > 0
   std::uint64_t bits;
@@ -117,6 +118,10 @@ struct Pack {
     return mask([&](int j) { return equal(a.r[j], b.r[j]); });
   }
   friend bool any(Mask m) { return static_cast<unsigned>(m) != 0; }
+  friend bool all(Mask m) {
+    constexpr unsigned each_lane = (1u << Vec<T>::lanes) - 1;
+    return (static_cast<unsigned>(m) & each_lane) == each_lane;
+  }
   friend SOFTLANE_INLINE Pack select(Mask m, Pack yes, Pack no) {
     return each([&](int j) { return select(m.m[j], yes.r[j], no.r[j]); });
   }
@@ -194,6 +199,8 @@ struct Wide<float, D> {
   D low() const { return D(0.0); }
   static Wide of(D h, D) { return {h}; }
   Wide less(D b) const { return {hi - b}; }
+  friend Wide carried(Wide a, Wide b) { return a + b; }
+  Wide settled() const { return *this; }
 };
 
 template <class D>
@@ -219,6 +226,14 @@ struct Wide<double, D> {
     const D err = (a.hi - (s - bb)) + (b.hi - bb);
     return normal(s, err + (a.lo + b.lo));
   }
+  // a + b with what it lost beside it, however large that is by now, and such a sum made a number again: three
+  // operations less an addition of many.
+  friend Wide carried(Wide a, Wide b) {
+    const D s = a.hi + b.hi;
+    const D bb = s - a.hi;
+    return {s, ((a.hi - (s - bb)) + (b.hi - bb)) + (a.lo + b.lo)};
+  }
+  Wide settled() const { return Wide{hi} + Wide{lo}; }
   // Less b, 0 <= b <= hi: as + -b, by Dekker's two-sum.
   Wide less(D b) const {
     const D s = hi - b;
@@ -233,10 +248,11 @@ struct Wide<double, D> {
     const D p = a.hi * b.hi;
     return normal(p, fma1(a.hi, b.hi, -p) + (a.hi * b.lo + a.lo * b.hi));
   }
+  // By one division: q is within two ulp, and what it leaves of a has its digits.
   friend Wide quotient(Wide a, Wide b) {
-    const D q = a.hi / b.hi;
+    const D r = D(1.0) / b.hi, q = a.hi * r;
     const D rest = fma1(-q, b.hi, a.hi) + (a.lo - q * b.lo);
-    return normal(q, rest / b.hi);
+    return normal(q, rest * r);
   }
   template <class Mask>
   static Wide choose(Mask m, Wide yes, Wide no) {
@@ -272,35 +288,45 @@ SOFTLANE_INLINE void add_product_to_lane(D& hi, D& lo, D a, D b) {
     hi = fma1(a, b, hi);
   }
 }
-// An infinite term (a loss of +inf) is the sum; its rounding error would be a NaN.
-template <class T, class D>
-SOFTLANE_INLINE Wide<T, D> finite_or_plain(const Wide<T, D>& sum, D plain) {
-  if constexpr (sizeof(T) == sizeof(float)) return sum;  // which is plain itself
-  return Wide<T, D>::choose(equal(plain - plain, D(0.0)), sum, Wide<T, D>{plain});
-}
-// The sum of the first `lanes` of 16, which are overwritten: those beyond hold nothing.
-template <class T, class D>
-SOFTLANE_INLINE Wide<T, D> lanes_total(Wide<T, D>* lane, D* plain, int lanes) {
-  for (int h = 8; h >= 1; h /= 2) {
-    for (int l = 0; l < h && l + h < lanes; ++l) {
-      lane[l] = lane[l] + lane[l + h];
-      plain[l] = plain[l] + plain[l + h];
-    }
+// An infinite term (a loss of +inf) is the sum; its rounding error would be a NaN. What is not finite, perhaps by
+// roundings alone, is summed once more without them, by plain().
+template <class T, class D, class Plain>
+SOFTLANE_INLINE Wide<T, D> finite_or_plain(const Wide<T, D>& sum, Plain plain) {
+  if constexpr (sizeof(T) == sizeof(float)) {
+    return sum;  // which is plain itself
+  } else {
+    // Asked of twice the sum, for the plain one may be infinite where this is not.
+    const D twice = sum.value() * D(2.0), zero(0.0);
+    if (all(equal(twice - twice, zero))) return sum;
+    const D rough = plain();
+    return Wide<T, D>::choose(equal(rough - rough, zero), sum, Wide<T, D>{rough});
   }
-  return finite_or_plain<T>(lane[0], plain[0]);
+}
+// The sum of the first `lanes` of 16, of which hi is overwritten: those beyond hold nothing.
+template <class T, class D>
+SOFTLANE_INLINE Wide<T, D> lanes_total(D* hi, Wide<T, D>* lane, int lanes) {
+  for (int h = 8; h >= 1; h /= 2) {
+    for (int l = 0; l < h && l + h < lanes; ++l) lane[l] = carried(lane[l], lane[l + h]);
+  }
+  return finite_or_plain<T>(lane[0].settled(), [=] {
+    for (int h = 8; h >= 1; h /= 2) {
+      for (int l = 0; l < h && l + h < lanes; ++l) hi[l] = hi[l] + hi[l + h];
+    }
+    return hi[0];
+  });
 }
 template <class T, class D>
 SOFTLANE_INLINE Wide<T, D> lanes_total(D* hi, const D* lo, int lanes) {
   Wide<T, D> lane[16];
-  for (int l = 0; l < lanes; ++l) lane[l] = Wide<T, D>{hi[l]} + Wide<T, D>{lo[l]};
-  return lanes_total<T>(lane, hi, lanes);
+  for (int l = 0; l < lanes; ++l) lane[l] = Wide<T, D>::of(hi[l], lo[l]);
+  return lanes_total<T>(hi, lane, lanes);
 }
 // The same of lanes that have one term each, a zero of which is +0.
 template <class T, class D>
 SOFTLANE_INLINE Wide<T, D> lanes_total(D* hi, int lanes) {
   Wide<T, D> lane[16];
-  for (int l = 0; l < lanes; ++l) lane[l] = Wide<T, D>{hi[l]};
-  return lanes_total<T>(lane, hi, lanes);
+  for (int l = 0; l < lanes; ++l) lane[l] = Wide<T, D>::of(hi[l], D(0.0));
+  return lanes_total<T>(hi, lane, lanes);
 }
 
 // Such a sum over one row.
@@ -319,20 +345,13 @@ class LaneSum {
   void add_low(int j, Vec<double> v) { lo_[j] = lo_[j] + v; }
   Wide<T> total() const {
     W lane[registers];
-    V plain[registers];
-    for (int j = 0; j < registers; ++j) {
-      lane[j] = W{hi_[j]} + W{lo_[j]};
-      plain[j] = hi_[j];
-    }
+    for (int j = 0; j < registers; ++j) lane[j] = W::of(hi_[j], lo_[j]);
     for (int h = registers / 2; h >= 1; h /= 2) {
-      for (int j = 0; j < h; ++j) {
-        lane[j] = lane[j] + lane[j + h];
-        plain[j] = plain[j] + plain[j + h];
-      }
+      for (int j = 0; j < h; ++j) lane[j] = carried(lane[j], lane[j + h]);
     }
-    add_within<V::lanes / 2>(lane[0], plain[0]);
-    const W sum = finite_or_plain<T>(lane[0], plain[0]);
-    return Wide<T>::of(sum.value().lane0(), sum.low().lane0());
+    add_within<V::lanes / 2>(lane[0]);
+    const Wide<T> sum = Wide<T>::of(lane[0].value().lane0(), lane[0].low().lane0()).settled();
+    return finite_or_plain<T>(sum, [this] { return plain_total(); });
   }
 
  private:
@@ -340,12 +359,16 @@ class LaneSum {
   using W = Wide<T, V>;
 
   template <int H>
-  static SOFTLANE_INLINE void add_within(W& lane, V& plain) {
+  static SOFTLANE_INLINE void add_within(W& lane) {
     if constexpr (H >= 1) {
-      lane = lane + W::of(lane.value().template down<H>(), lane.low().template down<H>());
-      plain = plain + plain.template down<H>();
-      add_within<H / 2>(lane, plain);
+      lane = carried(lane, W::of(lane.value().template down<H>(), lane.low().template down<H>()));
+      add_within<H / 2>(lane);
     }
+  }
+  __attribute__((noinline)) double plain_total() const {
+    LaneSum<float> sum;
+    for (int j = 0; j < registers; ++j) sum.add(j, hi_[j]);
+    return sum.total().value();
   }
 
   Vec<double> hi_[registers], lo_[registers];
