@@ -30,8 +30,7 @@ inline Partial<double> lane_term(Vec<double> v, Vec<double> cut) {
 }
 inline Wide<float, Pack<float>> lane_total(const Pack<float>& p) { return {p}; }
 inline Wide<double, Pack<double>> lane_total(const Partial<double>& p) {
-  using W = Wide<double, Pack<double>>;
-  return W(widened(p.hi)) + W(widened(p.lo));
+  return Wide<double, Pack<double>>::of(widened(p.hi), widened(p.lo));
 }
 
 template <class T>
@@ -256,7 +255,7 @@ struct GroupSummary {
     const P own = widened(rounded_top);
     tail = whole.less(own);
     const auto faint = is_faint<T>(tail, own);
-    if (any(faint)) tail = Wide<T, P>::choose(faint, without(), tail);
+    if (any(faint)) tail = Wide<T, P>::choose(faint, without().settled(), tail);
   }
   // Of terms in `e` or, where that is none, made of x once more.
   template <class Map>

@@ -135,7 +135,7 @@ inline Wide<double> halved(Partial<double>* lanes) {
     for (int j = 0; j < h; ++j) lanes[j] = lanes[j] + lanes[j + h];
   }
   const Partial<double> s = sum_within<Vec<double>::lanes / 2>(lanes[0]);
-  return Wide<double>{s.hi.lane0()} + Wide<double>{s.lo.lane0()};
+  return Wide<double>::of(s.hi.lane0(), s.lo.lane0());
 }
 
 // A quad of which only `left` elements are there, counted from this vector's first: the additions of
@@ -316,7 +316,7 @@ __attribute__((noinline)) Wide<T> sum_without(T* e, int n, int left_out) {
   Partial<T> lanes[16 / V::lanes];
   sum_trees(e, n, cut, lanes);
   e[left_out] = own;
-  return halved(lanes);
+  return halved(lanes).settled();
 }
 
 }  // namespace SOFTLANE_ISA
