@@ -223,6 +223,52 @@ def test_hessian_diagonal_of_logits_40_0_is_not_zero(dtype: np.dtype) -> None:
 
 
 @pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("rows", [1, 40])
+@pytest.mark.parametrize(
+    ("dtype", "logits", "weight"),
+    [
+        (np.float32, [0.95718527, 7.1917768], 1.0),
+        (np.float32, [-0.36854744, 5.1602268], 3.90177435),
+        (np.float32, [-40.0, 0.0], 1e39),  # beyond float32
+        (np.float32, [-1.0, 0.0], 1e39),
+        (np.float64, [-0.66799044, 2.76277518], 1.0),
+        (np.float64, [1.42769547, 5.44023636], 0.87558927),
+    ],
+)
+def test_curvature_of_a_confident_maximum_is_rounded_once(
+    dtype: type, logits: list[float], weight: float, rows: int
+) -> None:
+    x = np.array([logits] * rows, dtype)
+    diagonal = sl.cross_entropy_hessian_diag(x, None, sample_weight=weight)
+    hessian = sl.cross_entropy_hessian(x, None, sample_weight=weight)
+    p, rest = oracle.softmax_row(x[0])[1], oracle.softmax_row(x[0])[0]
+    for got in (diagonal[:, 1], hessian[:, 1, 1]):
+        _assert_exact("softmax", got, [weight * p * rest] * rows, np.dtype(dtype))
+
+
+@pytest.mark.usefixtures("isa")
+def test_curvature_of_a_class_by_itself_is_zero(dtype: np.dtype) -> None:
+    x = np.array([[3.0], [4.0]], dtype)
+    for weight in (1.0, 1e39):
+        gradient, diagonal = sl.cross_entropy_grad_and_hess_diag(x, [0, 0], sample_weight=weight)
+        for got in (gradient, diagonal):
+            assert got.tobytes() == np.zeros((2, 1), dtype).tobytes()
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize(
+    ("damping", "size", "weight"), [(1e-300, 1e-10, 1e10), (1e-309, 1e-305, 1)]
+)
+def test_solve_with_a_damping_that_is_next_to_nothing(
+    damping: float, size: float, weight: float
+) -> None:
+    x, rhs = np.array([0.0, 1, 2]), np.array([1, -2, 3]) * size
+    z = sl.cross_entropy_hessian_solve(x, rhs, damping, sample_weight=weight)
+    # Constants are the kernel of H: z is the mean of rhs over the damping, and hardly more.
+    np.testing.assert_allclose(z, [2 / 3 * size / damping] * 3, rtol=1e-14)
+
+
+@pytest.mark.usefixtures("isa")
 def test_hvp_and_solve_of_logits_40_0_keep_their_digits(dtype: np.dtype) -> None:
     x, v = np.array([40, 0], dtype), np.array([1, 3], dtype)
     exact = oracle.hessian_row(x)

@@ -32,10 +32,9 @@ inline void small_matrices(const Call& call, index_t begin, index_t end, void* m
                        flat.row_stride[last] == size * static_cast<index_t>(sizeof(T));
   T* const panel = moments_of<T>(call, memory);
   T* const buffer = panel + panel_classes(size, 16) * V::lanes;
-  const auto write = [&](const GroupSlot<T>& slot, const Columns<T>& h, const Wide<T, P>& inverse,
+  const auto write = [&](const GroupSlot<T>& slot, const Columns<T>& h, V at_top,
                          const Variance<T, P>& variance, const auto entry) {
     const int count = n;  // a copy, which no store reaches
-    const V at_top = variance.at_top(slot.summary.tail * inverse);
     const V key = variance.probability(slot.summary.lone_top());
     V p[most], q[most];
     for (int k = 0; k < count; ++k) {
@@ -62,11 +61,12 @@ inline void small_matrices(const Call& call, index_t begin, index_t end, void* m
     if (expects && slot.group.straight) matrices.expect(0, index_t{V::lanes} * size);
     const Wide<T, P> inverse = s.inverse();
     const Variance<T, P> variance(inverse, numbers.curvature);
+    const V at_top = labelled.top_curvature(s, numbers, inverse);
     const Columns<T> h = out.open(slot.group, panel);
     if (is_unit(variance.between, slot.rows())) {
-      write(slot, h, inverse, variance, UnitEntry<T>{});
+      write(slot, h, at_top, variance, UnitEntry<T>{});
     } else {
-      write(slot, h, inverse, variance, Entry<T>(variance.between));
+      write(slot, h, at_top, variance, Entry<T>(variance.between));
     }
     blank_rows(h, size, s.bad, quiet_nan<T>());
     blank_rows(h, size, numbers.left_out & slot.rows(), T(0));
@@ -100,7 +100,7 @@ void cross_entropy_hessian(const Call& call, index_t begin, index_t end, void* m
     const Variance<T, P> variance(inverse, numbers.curvature);
     const VarianceByRow<T> variances(variance);
     const FactorByRow<T> between(variance.between);
-    const ByRow<T> at_top(variance.at_top(s.tail * inverse)), key(s.lone_top());
+    const ByRow<T> at_top(labelled.top_curvature(s, numbers, inverse)), key(s.lone_top());
     write_panel(slot.first, n, rows, n);
     RowCursor cursor(slot.group.first);
     for (int r = 0; r < slot.group.count; ++r, cursor.advance()) {

@@ -160,14 +160,21 @@ class LabelledGroups {
     return select(equal(gap.value() - gap.value(), zero), finite, gaps);
   }
 
+  // The Hessian's diagonal at the maximum, as CrossEntropyRow::mend_diagonal.
+  static SOFTLANE_INLINE V top_curvature(const GroupSummary<T>& s, const Numbers& v,
+                                         const W& inverse) {
+    const W variance = (s.top * inverse) * (s.tail * inverse);
+    return narrowed<T>((v.unscaled ? variance : v.curvature * variance).value());
+  }
+
   // The gradient at the label, as CrossEntropyRow::mend_gradient.
   template <class Slot>
   SOFTLANE_INLINE V label_gradient(const Slot& slot, const Numbers& v, const W& inverse) const {
     const GroupSummary<T>& s = slot.summary;
     const V logit = V::load(slot.label_logit);
     if (smoothed_) return smoothed_label_gradient(logit, s.base, v, inverse);
-    const W term{widened(exp_from_base(logit, Direct<T>{}, s.base))};
-    W less{P(-1.0)}, p = term * inverse, rest = s.tail * inverse;
+    const P term = widened(exp_from_base(logit, Direct<T>{}, s.base));
+    W less{P(-1.0)}, p = inverse * term, rest = s.tail * inverse;
     if (!v.unscaled) {
       p = v.curvature * p;
       rest = v.curvature * rest;
@@ -312,7 +319,7 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
     if (both && numbers.unscaled) {  // as in fused_cross_entropy; no row is left out
       const Columns<T> h = diagonal.open(slot.group, slot.second);
       const Factor<T> probability = Factor<T>::within(inverse);
-      const V rest = narrowed<T>((s.tail * inverse).value()), at_top = fnma(rest, rest, rest);
+      const V at_top = labelled.top_curvature(s, numbers, inverse);
       const V key = s.lone_top(), label = V::load(slot.label_of);
       const int n = static_cast<int>(call.classes);
       for (int k = 0; k < n; ++k) {
@@ -327,7 +334,7 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
     if (to.diagonal != nullptr) {
       const Columns<T> h = both ? diagonal.open(slot.group, slot.second) : e;
       const Variance<T, P> variance(inverse, numbers.curvature);
-      const V key = s.lone_top(), at_top = variance.at_top(s.tail * inverse);
+      const V key = s.lone_top(), at_top = labelled.top_curvature(s, numbers, inverse);
       variance.apply([&](auto of) __attribute__((always_inline)) {
         for (index_t k = 0; k < call.classes; ++k) {
           const V a = e.load(k);

@@ -6,7 +6,7 @@
 namespace softlane {
 namespace SOFTLANE_ISA {
 
-// As mend_probability: entries equal to `key` become `value`; a NaN key is never met.
+// As mend_probabilities: entries equal to `key` become `value`; a NaN key is never met.
 template <class T>
 struct Mend {
   Vec<T> key, value;

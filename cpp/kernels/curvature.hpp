@@ -33,7 +33,7 @@ void cross_entropy_hessian_rows(const Call& call, index_t begin, index_t end,
     each_block(row.summarizer(), cursor.of<T>(call.logits), p, s, scratch, steps,
                [&](index_t k0, int n, const T* e, auto move) { m.make(variance, e, k0, n, move); });
     m.go_on();
-    row.mend_diagonal(d, inverse, variance);
+    row.mend_diagonal(d, inverse);
     out.write(variance.between, m, to, scratch.terms);
   });
   out.settle();

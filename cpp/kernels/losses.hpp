@@ -113,11 +113,11 @@ class CrossEntropyRow {
       gradient.set(top, static_cast<T>((st * target_.others(top) + rest * -1.0).value()));
     }
   }
-  template <class Variance>
-  void mend_diagonal(const Row<T>& diagonal, const Wide<T>& inverse,
-                     const Variance& variance) const {
+  // A p above a half leaves 1 - p fewer digits than T / S has.
+  void mend_diagonal(const Row<T>& diagonal, const Wide<T>& inverse) const {
     if (!summary_.confident() || !holds(summary_.argmax)) return;
-    diagonal.set(summary_.argmax, variance.at_top(summary_.tail * inverse).lane0());
+    const Wide<T> p = summary_.top * inverse, rest = summary_.tail * inverse;
+    diagonal.set(summary_.argmax, static_cast<T>((curvature() * (p * rest)).value()));
   }
 
  private:
@@ -149,7 +149,6 @@ struct Variance {
 
   Factor<T> probability, curvature;  // 2^b / S, 2^-b c
   Factor<T> between;                 // 2^-2b c, for products of two probabilities
-  D more{1.0};                       // 2^b
   Vec<T> less{T(1)};                 // 2^-b
   bool boosts = false;               // is any b not 0?
 
@@ -159,16 +158,14 @@ struct Variance {
     const auto large = greater(c.value(), D(2.0));
     boosts = any(large);
     if (!boosts) return;
-    more = select(large, D(up), D(1.0));
+    const Vec<T> more = narrowed<T>(select(large, D(up), D(1.0)));
     less = narrowed<T>(select(large, D(1 / up), D(1.0)));
-    probability = probability.times(narrowed<T>(more));
+    probability = probability.times(more);
     curvature = curvature.times(less);
     between = curvature.times(less);
   }
   // of 2^b p
   Vec<T> of(Vec<T> p) const { return curvature(fnma(p * less, p, p)); }
-  // The same of a p above a half, from 1 - p = T / S, of which it keeps more digits.
-  Vec<T> at_top(const Wide<T, D>& rest) const { return of(narrowed<T>((rest * more).value())); }
   // use(a vector's function of e), the cheaper one where it serves.
   template <class Use>
   SOFTLANE_INLINE void apply(Use use) const {
@@ -324,7 +321,7 @@ inline void fused_cross_entropy(const Call& call, index_t begin, index_t end, vo
           gradient.put(k0, n, e);
         });
     if (gradient) row.mend_gradient(gradient, inverse);
-    if (diagonal) row.mend_diagonal(diagonal, inverse, variance);
+    if (diagonal) row.mend_diagonal(diagonal, inverse);
   });
 }
 

@@ -120,8 +120,7 @@ inline bool abreast_cross_entropy(const Call& call, index_t begin, index_t end, 
     };
     if (both && numbers.unscaled) {  // as in fused_cross_entropy; no row is left out
       const FactorByRow<T> factors(Factor<T>::within(inverse));
-      const V rest = narrowed<T>((s.tail * inverse).value());
-      const ByRow<T> at_top(fnma(rest, rest, rest));
+      const ByRow<T> at_top(labelled.top_curvature(s, numbers, inverse));
       const ByRow<T> at_label(labelled.label_gradient(rows, numbers, inverse));
       const auto confident = static_cast<unsigned>(s.confident);
       RowCursor cursor(rows.group.first);
@@ -142,9 +141,8 @@ inline bool abreast_cross_entropy(const Call& call, index_t begin, index_t end, 
       return;
     }
     if (to.diagonal != nullptr) {
-      const Variance<T, P> of_rows(inverse, numbers.curvature);
-      const VarianceByRow<T> variances(of_rows);
-      const ByRow<T> at_top(of_rows.at_top(s.tail * inverse));
+      const VarianceByRow<T> variances(Variance<T, P>(inverse, numbers.curvature));
+      const ByRow<T> at_top(labelled.top_curvature(s, numbers, inverse));
       const auto confident = static_cast<unsigned>(s.confident);
       RowCursor cursor(rows.group.first);
       for (int r = 0; r < rows.group.count; ++r, cursor.advance()) {

@@ -70,8 +70,8 @@ struct Partial {
 };
 
 // float64: the upper parts of all terms are whole numbers of one unit, less than 2^53 together, so that they add
-// without error; the lower ones are below 2^-41 of the maximum's term, and what their additions lose below 2^-90 of
-// it or so. Five additions a term, which leave the multipliers alone, in place of seven operations.
+// without error; the lower ones are below 2^-41 of the maximum's term, and what their additions lose below 2^-86 of
+// it (block.hpp). Five additions a term, which leave the multipliers alone, in place of seven operations.
 template <>
 struct Partial<double> {
   using V = Vec<double>;

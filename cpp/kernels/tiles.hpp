@@ -5,8 +5,9 @@
 //   in the C registers of a tile, element (row, class) stands at register j, lane (q, c) with
 //   row = j R + q, R = W / C, which reads as the address [j][q][c]; taking the even and the odd
 //   lanes of pairs of registers rotates the bits of that address by one to the right, log2(C)
-//   times make it [c][j][q]: register c, lane = row. Zips lead back. Where there are 128-bit pieces
-//   (simd/ymm.hpp) that is for fewer classes than one, or than two on the way back.
+//   times make it [c][j][q]: register c, lane = row. Zips lead back. (Reading has C = W.)
+// W packed rows of one to three classes are as many vectors, which need no tile, and where there are 128-bit
+// pieces (simd/ymm.hpp) tiles are for rows with fewer classes than one, or than two on the way back.
 // Everything else (strides, half types, fewer than W rows) goes row by row through a buffer, as
 // packed rows.
 #pragma once
@@ -51,7 +52,7 @@ SOFTLANE_INLINE void read_tile(const T* rows, index_t row_stride, int n, int fro
   for (int c = 0; c < W && from + c < n; ++c) v[c].store(panel + (from + c) * W);
 }
 
-// Of packed rows, to rows of which W / C, at most Vec<T>::most_packed, have a vector together.
+// To packed rows, of which R = W / C have a vector together: Vec<T>::most_packed, or any number of rows of C classes.
 template <int C, class T>
 SOFTLANE_INLINE void write_tile(const T* panel, int n, int from, T* rows, index_t row_stride) {
   using V = Vec<T>;
@@ -71,7 +72,12 @@ SOFTLANE_INLINE void write_tile(const T* panel, int n, int from, T* rows, index_
     }
   }
   for (int j = 0; j < C; ++j) {
-    v[j].template store_packed<R>(rows + j * R * row_stride + from, n - from);
+    T* const to = rows + j * R * row_stride + from;
+    if constexpr (R <= V::most_packed) {
+      v[j].template store_packed<R>(to, n - from);
+    } else {
+      v[j].store(to);
+    }
   }
 }
 
@@ -84,8 +90,8 @@ struct Count {
 template <class T, class Body>
 SOFTLANE_INLINE void with_tile(int n, bool packed, Body body) {
   constexpr int W = Vec<T>::lanes, most = Vec<T>::most_packed;
-  if constexpr (most >= 4) {
-    if (packed && n <= W / 4) return body(Count<W / 4>{});
+  if constexpr (W > 4) {
+    if (packed && n == 4) return body(Count<4>{});
   }
   if constexpr (most >= 2) {
     if (packed && n <= W / 2) return body(Count<W / 2>{});
@@ -93,7 +99,7 @@ SOFTLANE_INLINE void with_tile(int n, bool packed, Body body) {
   body(Count<W>{});
 }
 
-// W packed rows of one to three classes are as many vectors. False of others.
+// Of packed rows of one to three classes; false of others.
 template <class T>
 SOFTLANE_INLINE bool read_few(const T* rows, index_t row_stride, int n, T* panel) {
   using V = Vec<T>;

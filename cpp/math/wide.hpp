@@ -234,7 +234,9 @@ struct Wide<double, D> {
     return {s, ((a.hi - (s - bb)) + (b.hi - bb)) + (a.lo + b.lo)};
   }
   Wide settled() const { return Wide{hi} + Wide{lo}; }
-  // Less b, 0 <= b <= hi: as + -b, by Dekker's two-sum.
+  // Less b, 0 <= b <= hi: as + -b, by Dekker's two-sum. Where this is a sum of upper parts and one of lower (quads.hpp),
+  // hi may be less than b by the lower ones' size: hi - b has no error then, and a difference that is no larger than
+  // those is faint (block.hpp), and taken anew.
   Wide less(D b) const {
     const D s = hi - b;
     return normal(s, ((hi - s) - b) + lo);
@@ -248,11 +250,10 @@ struct Wide<double, D> {
     const D p = a.hi * b.hi;
     return normal(p, fma1(a.hi, b.hi, -p) + (a.hi * b.lo + a.lo * b.hi));
   }
-  // By one division: q is within two ulp, and what it leaves of a has its digits.
   friend Wide quotient(Wide a, Wide b) {
-    const D r = D(1.0) / b.hi, q = a.hi * r;
+    const D q = a.hi / b.hi;
     const D rest = fma1(-q, b.hi, a.hi) + (a.lo - q * b.lo);
-    return normal(q, rest * r);
+    return normal(q, rest / b.hi);
   }
   template <class Mask>
   static Wide choose(Mask m, Wide yes, Wide no) {

@@ -264,17 +264,10 @@ struct Vec<float> {
                                            6 * S + K, 7 * S + K);
     return _mm256_permutevar8x32_ps(r, lane);
   }
-  static constexpr int most_packed = 2;
+  static constexpr int most_packed = 1;
   template <int R>
   void store_packed(float* p, int n) const {
-    if (R == 1) return store_first(p, n);
-    const __m128 half[2] = {_mm256_castps256_ps128(r), _mm256_extractf128_ps(r, 1)};
-    for (int i = 0; i < 2; ++i, p += n) {
-      if (n == 4)
-        _mm_storeu_ps(p, half[i]);
-      else
-        store_fewer(half[i], p, n);
-    }
+    store_first(p, n);
   }
   static void store_fewer(__m128 v, float* p, int n) {  // than 4
     if (n <= 0) return;

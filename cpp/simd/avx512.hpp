@@ -116,15 +116,10 @@ struct Vec<double> {
                                                    5 * S + K, 6 * S + K, 7 * S + K),
                                  r);
   }
-  static constexpr int most_packed = 2;
-  // By a permutation: a compression takes five cycles.
+  static constexpr int most_packed = 1;
   template <int R>
   void store_packed(double* p, int n) const {
-    if constexpr (R == 1) return store_first(p, n);
-    const __m512i lane = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
-    const __m512i from =
-        _mm512_mask_add_epi64(lane, static_cast<Mask>(~first(n)), lane, _mm512_set1_epi64(4 - n));
-    _mm512_mask_storeu_pd(p, first(R * n), _mm512_permutexvar_pd(from, r));
+    store_first(p, n);
   }
 };
 
@@ -234,17 +229,15 @@ struct Vec<float> {
         9 * S + K, 10 * S + K, 11 * S + K, 12 * S + K, 13 * S + K, 14 * S + K, 15 * S + K);
     return _mm512_permutexvar_ps(lane, r);
   }
-  static constexpr int most_packed = 4;
-  // As for double; lane l of the C = 16 / R lanes of each row lies l / C (C - n) elements earlier.
+  static constexpr int most_packed = 2;
+  // By a permutation: a compression takes five cycles.
   template <int R>
   void store_packed(float* p, int n) const {
     if constexpr (R == 1) return store_first(p, n);
-    const __m512i gap = _mm512_set1_epi32(lanes / R - n);
-    __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    for (int q = 1; q < R; ++q) {
-      lane = _mm512_mask_add_epi32(lane, static_cast<Mask>(~first(q * n)), lane, gap);
-    }
-    _mm512_mask_storeu_ps(p, first(R * n), _mm512_permutexvar_ps(lane, r));
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i from =
+        _mm512_mask_add_epi32(lane, static_cast<Mask>(~first(n)), lane, _mm512_set1_epi32(8 - n));
+    _mm512_mask_storeu_ps(p, first(R * n), _mm512_permutexvar_ps(from, r));
   }
   friend void widen(Vec a, Vec<double>* d) {
     d[0] = _mm512_cvtps_pd(_mm512_castps512_ps256(a.r));

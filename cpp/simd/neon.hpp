@@ -266,10 +266,12 @@ SOFTLANE_INLINE void load_thirds(const double* p, Vec<double>* to) {
   for (int k = 0; k < 3; ++k) to[k] = v.val[k];
 }
 SOFTLANE_INLINE void store_thirds(const Vec<float>* from, float* p) {
-  vst3q_f32(p, {from[0].r, from[1].r, from[2].r});
+  const float32x4x3_t v = {{from[0].r, from[1].r, from[2].r}};
+  vst3q_f32(p, v);  // which may be a macro: no braces
 }
 SOFTLANE_INLINE void store_thirds(const Vec<double>* from, double* p) {
-  vst3q_f64(p, {from[0].r, from[1].r, from[2].r});
+  const float64x2x3_t v = {{from[0].r, from[1].r, from[2].r}};
+  vst3q_f64(p, v);
 }
 
 inline int first_set(unsigned mask) { return __builtin_ctz(mask); }

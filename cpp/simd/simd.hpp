@@ -33,7 +33,7 @@
 //   even, odd (a, b)            of a's lanes followed by b's, every other one
 //   zip_low, zip_high (a, b)    a's lanes and b's by turns: the first half, the second
 //   store_packed<R>(p, n)       R rows of n elements to memory, where they follow each other, each from the
-//                               begin of its lanes / R lanes; R is 1, 2, ... most_packed
+//                               begin of its lanes / R lanes; R is 1 or most_packed
 //   load_thirds(p, to), store_thirds(from, p)
 //                               of three vectors, whose l-th lanes are l-th rows of three elements in memory;
 //                               not of one lane
