@@ -326,7 +326,7 @@ class Matrices {
       write_lines(entry, m, line, out_.second_class_stride, lines_, block);
     } else if (streams_) {
       write_run<Stores::streamed>(entry, m, run, lines_, abreast_);
-    } else if (classes_ <= most_overlapping<T>) {
+    } else if (most_overlapping<T> > 0 && classes_ <= most_overlapping<T>) {
       write_overlapping(entry, m, run, lines_);
     } else {
       write_run<Stores::cached>(entry, m, run, lines_, abreast_);
