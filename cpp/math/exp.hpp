@@ -217,8 +217,8 @@ SOFTLANE_INLINE D power_from_field(D field, D x, const Base<T, S>& base) {
   return select(some, power_of_two(select(some, field, bias) - bias), zero);
 }
 
-// exp_from_base more precisely: for the term of a smoothed label, and all terms of a row whose logarithm cancels. For float32
-// rows by a polynomial of degree 6, which is within 2^-28: a 16th of the rounding that this leaves out.
+// exp_from_base more precisely: for the term of a smoothed label, and all terms of a row whose logarithm cancels.
+// For float32 rows by a polynomial of degree 6, which is within 2^-28: a 16th of the rounding that this leaves out.
 template <class S, class Map>
 SOFTLANE_INLINE auto exp_wide(S a, const Map& map, const Base<float, S>& base) {
   using C = ExpConstants<float>;

@@ -234,9 +234,9 @@ struct Wide<double, D> {
     return {s, ((a.hi - (s - bb)) + (b.hi - bb)) + (a.lo + b.lo)};
   }
   Wide settled() const { return Wide{hi} + Wide{lo}; }
-  // Less b, 0 <= b <= hi: as + -b, by Dekker's two-sum. Where this is a sum of upper parts and one of lower (quads.hpp),
-  // hi may be less than b by the lower ones' size: hi - b has no error then, and a difference that is no larger than
-  // those is faint (block.hpp), and taken anew.
+  // Less b, 0 <= b <= hi: as + -b, by Dekker's two-sum. Where this is a sum of upper parts and one of lower
+  // (quads.hpp), hi may be less than b by the lower ones' size: hi - b has no error then, and a difference that is no
+  // larger than those is faint (block.hpp), and taken anew.
   Wide less(D b) const {
     const D s = hi - b;
     return normal(s, ((hi - s) - b) + lo);
