@@ -426,7 +426,7 @@ inline void each_group(const Call& call, index_t begin, index_t end, void* memor
 
   const Carrier<T>& to = out ? out : also ? also : logits;
   // If they are straight, are groups worked on where they lie? Masked logits that no panel holds go where the results
-  // will be. (Asked of all groups at once: a twentieth of 100 000 rows of 3.)
+  // will be.
   const bool all_direct =
       !masked && logits.direct() && (!out || out.direct()) && (!also || also.direct());
   const bool all_home = masked && !paneled && logits.column_wise() && &to != &logits && to.direct();

@@ -39,8 +39,8 @@ struct BlockSummary {
   int argmax = -1;          // within the block, where the top outweighs the tail
 };
 
-// Does the maximum outweigh all others? Then no other class shares it. In the rows' own type, which is one comparison of
-// a group's rows.
+// Does the maximum outweigh all others? Then no other class shares it. In the rows' own type, which is one comparison
+// of a group's rows.
 template <class T>
 SOFTLANE_INLINE bool outweighs(T top, const Wide<T>& tail) {
   return T(0.99) * top > static_cast<T>(tail.value());

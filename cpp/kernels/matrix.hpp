@@ -225,7 +225,7 @@ SOFTLANE_INLINE void write_run(const E& entry, const Moments<T>& m, T* to, Lines
 
 // The same of few classes, line by line: the last vector of a line overlaps the one before. What a run has to know of
 // two lines at once takes as long as two vectors, of which a line has hardly more. Not by vectors as long as a line of
-// memory, of which all but one in sixteen are in two of them: AVX2 0.88 times the time of 17 to 64 classes, AVX-512 1.06.
+// memory, of which most would be in two of them: AVX2 0.88 times the time of 17 to 64 classes, AVX-512 1.06.
 template <class T>
 inline constexpr index_t most_overlapping = Vec<T>::lanes * sizeof(T) < 64 ? 64 : 0;
 template <class T, class E>
