@@ -36,45 +36,16 @@ inline constexpr T usual_cut = above_terms<T> * static_cast<T>(block_size);
 // operation less than Knuth's, and two of the five on any unit; a third of the additions go to the multipliers,
 // which are idle here). Such rows might add in float64 instead: as accurate, and no faster.
 //
+// float64: the upper parts of all terms are whole numbers of one unit, less than 2^53 together, so that they add
+// without error; the lower ones are below 2^-41 of the maximum's term, and what their additions lose below 2^-86 of
+// it (block.hpp). Five additions a term, which leave the multipliers alone, in place of seven operations.
+//
 // Inlined by force: as the kernels grow in number GCC stops to do it, and a call in the inner loop
 // costs a fifth of a softmax.
 template <class T>
 struct Partial {
   using V = Vec<T>;
-  V hi, lo;
-
-  Partial() = default;
-  SOFTLANE_INLINE Partial(V h, V l) : hi(h), lo(l) {}
-  SOFTLANE_INLINE Partial(const Partial& p) : hi(p.hi), lo(p.lo) {}
-  SOFTLANE_INLINE Partial& operator=(const Partial& p) {
-    hi = p.hi;
-    lo = p.lo;
-    return *this;
-  }
-
-  static SOFTLANE_INLINE Partial of(V a, V) { return {a, V(T(0))}; }
-  static SOFTLANE_INLINE Partial sum(V a, V b, V) {
-    const V s = a + b;
-    return {s, smaller(a, b) - fnma(larger(a, b), V(T(1)), s)};
-  }
-  friend SOFTLANE_INLINE Partial operator+(Partial a, Partial b) {
-    const Partial s = sum(a.hi, b.hi, a.hi);
-    return {s.hi, s.lo + fma(a.lo, V(T(1)), b.lo)};
-  }
-  // From a sum and what it has lost.
-  static SOFTLANE_INLINE Partial of_running(V sum, V lost) { return {sum, lost}; }
-  template <int H>
-  Partial down() const {
-    return {hi.template down<H>(), lo.template down<H>()};
-  }
-};
-
-// float64: the upper parts of all terms are whole numbers of one unit, less than 2^53 together, so that they add
-// without error; the lower ones are below 2^-41 of the maximum's term, and what their additions lose below 2^-86 of
-// it (block.hpp). Five additions a term, which leave the multipliers alone, in place of seven operations.
-template <>
-struct Partial<double> {
-  using V = Vec<double>;
+  static constexpr bool cuts = sizeof(T) == sizeof(double);
   V hi, lo;
 
   Partial() = default;
@@ -87,16 +58,37 @@ struct Partial<double> {
   }
 
   static SOFTLANE_INLINE Partial of(V a, V cut) {
-    const V h = (a + cut) - cut;
-    return {h, a - h};
+    if constexpr (cuts) {
+      const V h = (a + cut) - cut;
+      return {h, a - h};
+    } else {
+      return {a, V(T(0))};
+    }
   }
-  static SOFTLANE_INLINE Partial sum(V a, V b, V cut) { return of(a, cut) + of(b, cut); }
+  static SOFTLANE_INLINE Partial sum(V a, V b, V cut) {
+    if constexpr (cuts) {
+      return of(a, cut) + of(b, cut);
+    } else {
+      const V s = a + b;
+      return {s, smaller(a, b) - fnma(larger(a, b), V(T(1)), s)};
+    }
+  }
   friend SOFTLANE_INLINE Partial operator+(Partial a, Partial b) {
-    return {a.hi + b.hi, a.lo + b.lo};
+    if constexpr (cuts) {
+      return {a.hi + b.hi, a.lo + b.lo};
+    } else {
+      const Partial s = sum(a.hi, b.hi, a.hi);
+      return {s.hi, s.lo + fma(a.lo, V(T(1)), b.lo)};
+    }
   }
+  // From a sum and what it has lost.
   static SOFTLANE_INLINE Partial of_running(V sum, V lost) {
-    const Partial p = of(sum, V(usual_cut<double>));
-    return {p.hi, p.lo + lost};
+    if constexpr (cuts) {
+      const Partial p = of(sum, V(usual_cut<T>));
+      return {p.hi, p.lo + lost};
+    } else {
+      return {sum, lost};
+    }
   }
   template <int H>
   Partial down() const {
