@@ -51,8 +51,8 @@ SOFTLANE_INLINE auto outweighs(Vec<T> top, Vec<T> tail) {
 }
 
 // A tail of this share has its digits. What the additions of trees lose of a sum is what those of their low parts
-// round away: mostly below 2^-50 of it, 2^-45 if all six levels lose what they can (float64: of 1024 terms 2^-88, 2^-86
-// where they are equal). Of such a tail that is 2^-30, at worst 2^-25 (2^-58, 2^-56).
+// round away: mostly below 2^-50 of it, 2^-45 if all six levels lose what they can (float64, emulated: of 1024 terms
+// 2^-88, 2^-86 where they are equal). Of such a tail that is 2^-30, at worst 2^-25 (2^-58, 2^-56).
 template <class T>
 inline constexpr double faint_share = sizeof(T) == 4 ? 0x1p-20 : 0x1p-30;
 template <class T, class D, class W>
