@@ -406,7 +406,7 @@ MANY = 523  # some rows over in groups of 4, 8 and 16, and enough to begin at a 
 # Elements from class to class, whole lines: a power of two crowds them into few sets of a cache.
 @pytest.mark.parametrize("pitch", [1024, 1040])
 @pytest.mark.parametrize("kind", ["float32", "float64"])
-@pytest.mark.parametrize("classes", [3, 10, 37])
+@pytest.mark.parametrize("classes", [3, 10, 37, 100, 257])
 def test_groups_that_share_rows_have_the_bits_of_rows_alone(
     isa: str, classes: int, kind: str, pitch: int
 ) -> None:

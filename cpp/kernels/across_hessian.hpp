@@ -73,8 +73,8 @@ inline void small_matrices(const Call& call, index_t begin, index_t end, void* m
     out.write(slot.group, h, buffer);
   };
   each_group<T>(
-      call, begin, end, memory, Keep::panel, nullptr, {}, Also::read,
-      [&](GroupSlot<T>& slot) { labelled.start(slot); }, finish, cross_entropy_hessian_rows<T>);
+      call, begin, end, memory, Keep::panel, nullptr, {}, Also::read, [](GroupSlot<T>&) {}, finish,
+      cross_entropy_hessian_rows<T>);
 }
 
 template <class T>
@@ -119,8 +119,8 @@ void cross_entropy_hessian(const Call& call, index_t begin, index_t end, void* m
     }
   };
   each_group<T>(
-      call, begin, end, memory, Keep::panel, nullptr, {}, Also::read,
-      [&](GroupSlot<T>& slot) { labelled.start(slot); }, finish, cross_entropy_hessian_rows<T>);
+      call, begin, end, memory, Keep::panel, nullptr, {}, Also::read, [](GroupSlot<T>&) {}, finish,
+      cross_entropy_hessian_rows<T>);
   out.settle();
 }
 

@@ -35,6 +35,11 @@ class LabelledGroups {
   bool smoothed() const { return smoothed_; }
   bool soft() const { return soft_; }
   bool wants_loss() const { return loss_; }
+  // Are derivatives as they are, without weights and scale?
+  bool unscaled() const {
+    return call_.scale == 1 && call_.row_scale == nullptr && !dense_ &&
+           (call_.weight == nullptr || call_.labels == nullptr);
+  }
   static bool suit(const Call& call) { return labelled(call) && suits_groups<T>(call); }
 
   // Before the exponentials take the logits' place.
@@ -123,7 +128,7 @@ class LabelledGroups {
           soft_ ? slot.total : spread(smoothing_.keep + smoothing_.uniform * smoothing_.weights);
       v.unweighted = false;
     }
-    v.unscaled = v.unweighted && call_.scale == 1;
+    v.unscaled = unscaled();
     v.curvature = v.unscaled ? v.total : v.scale * v.total;
     return v;
   }
@@ -163,8 +168,12 @@ class LabelledGroups {
   // The Hessian's diagonal at the maximum, as CrossEntropyRow::mend_diagonal.
   static SOFTLANE_INLINE V top_curvature(const GroupSummary<T>& s, const Numbers& v,
                                          const W& inverse) {
-    const W variance = (s.top * inverse) * (s.tail * inverse);
-    return narrowed<T>((v.unscaled ? variance : v.curvature * variance).value());
+    if (v.unscaled) return top_curvature(s, inverse);
+    return narrowed<T>((v.curvature * ((s.top * inverse) * (s.tail * inverse))).value());
+  }
+  // Where derivatives are unscaled.
+  static SOFTLANE_INLINE V top_curvature(const GroupSummary<T>& s, const W& inverse) {
+    return narrowed<T>(((s.top * inverse) * (s.tail * inverse)).value());
   }
 
   // The gradient at the label, as CrossEntropyRow::mend_gradient.
@@ -241,9 +250,16 @@ class LabelledGroups {
       write_row_values(call_, slot.group, *to, blanked(rows, v.left_out, T(0)));
     }
   }
-  void blank(const GroupSlot<T>& slot, const Numbers& v, const Columns<T>& y) const {
-    blank_rows(y, call_.classes, slot.summary.bad, quiet_nan<T>());
-    blank_rows(y, call_.classes, v.left_out & slot.rows(), T(0));
+  // Rows with a NaN, and those that are left out.
+  template <class Results>
+  void blank(const GroupSlot<T>* slots, int used, Results results) const {
+    for (int i = 0; i < used; ++i) {
+      const GroupSlot<T>& slot = slots[i];
+      if (slot.summary.bad == 0 && call_.row_scale == nullptr) continue;
+      const Columns<T> y = results(slot);
+      blank_rows(y, call_.classes, slot.summary.bad, quiet_nan<T>());
+      blank_rows(y, call_.classes, numbers(slot).left_out & slot.rows(), T(0));
+    }
   }
 
  private:
@@ -261,36 +277,44 @@ inline Vec<T> share_of_top(const GroupSlot<T>& slot, Vec<T> key, int n) {
   return own;
 }
 
-// The gradient of smoothed labels and of probabilities.
-template <class T>
-__attribute__((noinline)) void dense_gradient(const LabelledGroups<T>& labelled,
-                                              const GroupSlot<T>& slot,
-                                              const Wide<T, Pack<T>>& inverse, Vec<T> at_label,
-                                              bool unit, int n) {
-  const auto numbers = labelled.numbers(slot);
-  const Normalizer<T, Pack<T>> scaled(inverse, numbers.curvature);
+// The gradient of smoothed labels and of probabilities, to results(slot).
+template <class T, class Results>
+__attribute__((noinline)) void dense_gradients(const LabelledGroups<T>& labelled,
+                                               const GroupSlot<T>* slots, int used,
+                                               const Wide<T, Pack<T>>* inverse,
+                                               const Vec<T>* at_label, bool unit, int n,
+                                               bool together, Results results) {
   using V = Vec<T>;
-  const Columns<T> e = slot.e, t = slot.other;
-  const V key = slot.summary.lone_top(), label = V::load(slot.label_of);
-  const auto write = [&](V at_own, auto less, auto own) __attribute__((always_inline)) {
-    for (int k = 0; k < n; ++k) {
-      const V a = e.load(k), v = scaled.minus(scaled.moves() ? scaled.moved(a) : a, less(k));
-      e.store(k, select(equal(a, key), at_own, own(k, v)));
-    }
-  };
+  using P = Pack<T>;
   if (labelled.smoothed()) {
-    const V less = labelled.subtracted(numbers);
-    write(
-        labelled.top_gradient(slot, numbers, inverse), [=](int) { return less; },
-        [=](int k, V v) { return select(equal(label, V(ordinals<T>.of[k])), at_label, v); });
+    write_classes(slots, used, n, together, [&](const GroupSlot<T>& slot, int i) {
+      const auto numbers = labelled.numbers(slot);
+      return [e = slot.e, y = results(slot), key = slot.summary.lone_top(),
+              scaled = Normalizer<T, P>(inverse[i], numbers.curvature),
+              less = labelled.subtracted(numbers),
+              at_top = labelled.top_gradient(slot, numbers, inverse[i]),
+              label = V::load(slot.label_of),
+              own = at_label[i]](int k) __attribute__((always_inline)) {
+        const V a = e.load(k), v = scaled.minus(scaled.moves() ? scaled.moved(a) : a, less);
+        const V other = select(equal(label, V(ordinals<T>.of[k])), own, v);
+        y.store(k, select(equal(a, key), at_top, other));
+      };
+    });
   } else {
-    const Pack<T> scale = numbers.scale.value(), low = numbers.scale.low();
-    write(
-        labelled.top_gradient(slot, numbers, inverse, share_of_top(slot, key, n)),
-        [=](int k) { return unit ? t.load(k) : scaled_share(t.load(k), scale, low); },
-        [](int, V v) { return v; });
+    write_classes(slots, used, n, together, [&](const GroupSlot<T>& slot, int i) {
+      const auto numbers = labelled.numbers(slot);
+      const V key = slot.summary.lone_top();
+      return [e = slot.e, y = results(slot), t = slot.other, key,
+              scaled = Normalizer<T, P>(inverse[i], numbers.curvature),
+              at_top = labelled.top_gradient(slot, numbers, inverse[i], share_of_top(slot, key, n)),
+              scale = numbers.scale.value(), low = numbers.scale.low(),
+              unit](int k) __attribute__((always_inline)) {
+        const V a = e.load(k), less = unit ? t.load(k) : scaled_share(t.load(k), scale, low);
+        const V v = scaled.minus(scaled.moves() ? scaled.moved(a) : a, less);
+        y.store(k, select(equal(a, key), at_top, v));
+      };
+    });
   }
-  labelled.blank(slot, numbers, e);
 }
 
 template <class T>
@@ -312,58 +336,81 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
       labelled.write_loss(slots[i], labelled.numbers(slots[i]), log_ratio[i], to.loss);
     }
   };
-  const auto derivatives = [&](const GroupSlot<T>& slot, const W& inverse, const V& at_label) {
-    const GroupSummary<T>& s = slot.summary;
-    const auto numbers = labelled.numbers(slot);
-    const Columns<T> e = slot.e;
-    if (both && numbers.unscaled) {  // as in fused_cross_entropy; no row is left out
-      const Columns<T> h = diagonal.open(slot.group, slot.second);
-      const Factor<T> probability = Factor<T>::within(inverse);
-      const V at_top = labelled.top_curvature(s, numbers, inverse);
-      const V key = s.lone_top(), label = V::load(slot.label_of);
-      const int n = static_cast<int>(call.classes);
-      for (int k = 0; k < n; ++k) {
-        const V a = e.load(k), p = probability(a);
-        h.store(k, select(equal(a, key), at_top, fnma(p, p, p)));
-        e.store(k, select(equal(label, V(ordinals<T>.of[k])), at_label, p));
-      }
-      labelled.blank(slot, numbers, h);
-      labelled.blank(slot, numbers, e);
-      return;
+  const int n = static_cast<int>(call.classes);
+  const Carrier<T> out = terms != nullptr ? Carrier<T>(call, *terms) : Carrier<T>();
+  const bool together = out.written_together();
+  const auto first_of = [&](const GroupSlot<T>& slot) {
+    return out.results(slot.group, slot.first);
+  };
+  const auto curvatures_of = [&](const GroupSlot<T>& slot) {
+    return both ? diagonal.results(slot.group, slot.second) : first_of(slot);
+  };
+  // As in fused_cross_entropy.
+  const auto write_both = [&](const GroupSlot<T>* slots, int used, const W* inverse,
+                              const V* at_label) {
+    write_classes(slots, used, n, together,
+                  [&](const GroupSlot<T>& slot, int i) __attribute__((always_inline)) {
+                    const GroupSummary<T>& s = slot.summary;
+                    return [e = slot.e, g = first_of(slot), h = curvatures_of(slot),
+                            probability = Factor<T>::within(inverse[i]),
+                            at_top = labelled.top_curvature(s, inverse[i]), key = s.lone_top(),
+                            label = V::load(slot.label_of), own = at_label[i]](int k)
+                               __attribute__((always_inline)) {
+                                 const V a = e.load(k), p = probability(a);
+                                 h.store(k, select(equal(a, key), at_top, fnma(p, p, p)));
+                                 g.store(k, select(equal(label, V(ordinals<T>.of[k])), own, p));
+                               };
+                  });
+  };
+  const auto write_diagonal = [&](const GroupSlot<T>* slots, int used, const W* inverse) {
+    write_classes(slots, used, n, together, [&](const GroupSlot<T>& slot, int i) {
+      const auto numbers = labelled.numbers(slot);
+      return
+          [e = slot.e, h = curvatures_of(slot),
+           variance = Variance<T, P>(inverse[i], numbers.curvature), key = slot.summary.lone_top(),
+           at_top = labelled.top_curvature(slot.summary, numbers, inverse[i])](int k)
+              __attribute__((always_inline)) {
+                const V a = e.load(k);
+                h.store(k, select(equal(a, key), at_top, variance.of(variance.probability(a))));
+              };
+    });
+  };
+  const auto write_gradient = [&](const GroupSlot<T>* slots, int used, const W* inverse,
+                                  const V* at_label) {
+    const auto write = [&](auto scaled_of) __attribute__((always_inline)) {
+      write_classes(slots, used, n, together,
+                    [&](const GroupSlot<T>& slot, int i) __attribute__((always_inline)) {
+                      return [e = slot.e, g = first_of(slot), scaled = scaled_of(slot, inverse[i]),
+                              label = V::load(slot.label_of),
+                              own = at_label[i]](int k) __attribute__((always_inline)) {
+                        g.store(k,
+                                select(equal(label, V(ordinals<T>.of[k])), own, scaled(e.load(k))));
+                      };
+                    });
+    };
+    if (labelled.unscaled()) {
+      return write([](const GroupSlot<T>&, const W& inv) { return Factor<T>::within(inv); });
     }
-    if (to.diagonal != nullptr) {
-      const Columns<T> h = both ? diagonal.open(slot.group, slot.second) : e;
-      const Variance<T, P> variance(inverse, numbers.curvature);
-      const V key = s.lone_top(), at_top = labelled.top_curvature(s, numbers, inverse);
-      variance.apply([&](auto of) __attribute__((always_inline)) {
-        for (index_t k = 0; k < call.classes; ++k) {
-          const V a = e.load(k);
-          h.store(k, select(equal(a, key), at_top, of(a)));
-        }
-      });
-      labelled.blank(slot, numbers, h);
-    }
-    if (to.gradient != nullptr && dense) {
-      dense_gradient(labelled, slot, inverse, at_label, unit, static_cast<int>(call.classes));
-    } else if (to.gradient != nullptr) {
-      const Normalizer<T, P> scaled = numbers.unscaled
-                                          ? Normalizer<T, P>(inverse)
-                                          : Normalizer<T, P>(inverse, numbers.curvature);
-      const V label = V::load(slot.label_of);
-      const int n = static_cast<int>(call.classes);
-      const auto write = [&](auto move) __attribute__((always_inline)) {
-        for (int k = 0; k < n; ++k) {
-          const V v = scaled(move(e.load(k)));
-          e.store(k, select(equal(label, V(ordinals<T>.of[k])), at_label, v));
-        }
+    write([&](const GroupSlot<T>& slot, const W& inv) {
+      return [scaled = Normalizer<T, P>(inv, labelled.numbers(slot).curvature)](V e) {
+        return scaled(scaled.moves() ? scaled.moved(e) : e);
       };
-      if (scaled.moves()) {
-        write([&](V v) { return scaled.moved(v); });
-      } else {
-        write([](V v) { return v; });
+    });
+  };
+  const auto derivatives = [&](const GroupSlot<T>* slots, int used, const W* inverse,
+                               const V* at_label) {
+    if (both && labelled.unscaled()) {
+      write_both(slots, used, inverse, at_label);
+    } else {
+      if (to.diagonal != nullptr) write_diagonal(slots, used, inverse);
+      if (to.gradient != nullptr && dense) {
+        dense_gradients(labelled, slots, used, inverse, at_label, unit, n, together, first_of);
+      } else if (to.gradient != nullptr) {
+        write_gradient(slots, used, inverse, at_label);
       }
-      labelled.blank(slot, numbers, e);
     }
+    labelled.blank(slots, used, first_of);
+    if (both) labelled.blank(slots, used, curvatures_of);
   };
   const auto finish = [&](const GroupSlot<T>* slots, int used) {
     if (labelled.wants_loss()) losses(slots, used);
@@ -378,7 +425,7 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
         at_label[i] = labelled.label_gradient(slots[i], labelled.numbers(slots[i]), inverse[i]);
       }
     }
-    for (int i = 0; i < used; ++i) derivatives(slots[i], inverse[i], at_label[i]);
+    derivatives(slots, used, inverse, at_label);
   };
   each_group<T>(
       call, begin, end, memory, terms != nullptr ? Keep::output : Keep::nothing, terms,
@@ -388,6 +435,46 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
              : Also::read,
       [&](GroupSlot<T>& slot) { labelled.start(slot); }, finish, rows_kernel);
 }
+
+// Of the terms of a group, `unit` times as large, by the vector less its origin.
+template <class T>
+struct Products {
+  using P = Pack<T>;
+  Columns<T> e, v;
+  Vec<T> origin;
+  static SOFTLANE_INLINE P scaled(P t) {
+    constexpr double unit = HvpScale<T>::unit;
+    return unit == 1 ? t : t * P(unit);
+  }
+  SOFTLANE_INLINE P term(int k) const { return scaled(widened(e.load(k))); }
+  SOFTLANE_INLINE P other(int k) const { return widened(v.load(k) - origin); }
+
+  // Their sum, of up to 64 classes.
+  __attribute__((noinline)) Wide<T, P> sum_of_few(int n) const {
+    return GroupSlot<T>::of_lanes(
+        n, [this](int k, P&) __attribute__((always_inline)) { return term(k) * other(k); });
+  }
+  // Of more, class by class.
+  __attribute__((noinline)) Wide<T, P> sum(int n) const {
+    P hi[16], lo[16];
+    const P zero(0.0);
+    for (int l = 0; l < 16; ++l) {
+      hi[l] = zero + term(l) * other(l);
+      lo[l] = zero;
+    }
+    // A lane's next four at a time, for its sum lies in memory.
+    for (int k0 = 16; k0 < n; k0 += quad_size) {
+      const int end = k0 + quad_size < n ? k0 + quad_size : n;
+      for (int l = 0; l < 16 && k0 + l < end; ++l) {
+        P h = hi[l], low = lo[l];
+        for (int k = k0 + l; k < end; k += 16) add_product_to_lane<T>(h, low, term(k), other(k));
+        hi[l] = h;
+        lo[l] = low;
+      }
+    }
+    return lanes_total<T>(hi, lo, 16);
+  }
+};
 
 // As cross_entropy_hvp_rows.
 template <class T>
@@ -399,9 +486,12 @@ inline void across_hvp(const Call& call, index_t begin, index_t end, void* memor
   using S = HvpScale<T>;
   const V small(S::small), less(static_cast<T>(pow2(-S::boost)));
   const LabelledGroups<T> labelled(call, Loss::unwanted);
-  const Carrier<T> vector(call, call.vector);
-  const int n = static_cast<int>(call.classes), lanes = n < 16 ? n : 16;
-  const auto finish = [&](const GroupSlot<T>& slot) {
+  const Carrier<T> vector(call, call.vector), out(call, call.out[0]);
+  const int n = static_cast<int>(call.classes);
+  const auto results = [&](const GroupSlot<T>& slot) {
+    return out.results(slot.group, slot.first);
+  };
+  const auto writer = [&](const GroupSlot<T>& slot, int) __attribute__((always_inline)) {
     const GroupSummary<T>& s = slot.summary;
     const Columns<T> v = slot.other, e = slot.e;
     const auto numbers = labelled.numbers(slot);
@@ -416,40 +506,31 @@ inline void across_hvp(const Call& call, index_t begin, index_t end, void* memor
     if (static_cast<unsigned>(s.confident) != 0) {
       for (int k = 0; k < n; ++k) origin = select(equal(e.load(k), key), v.load(k), origin);
     }
-    const P unit(S::unit), zero(0.0);
-    const auto term = [&](int k) __attribute__((always_inline)) {
-      const P t = widened(e.load(k));
-      return S::unit == 1 ? t : t * unit;
-    };
-    const auto w = [&](int k)
-                       __attribute__((always_inline)) { return widened(v.load(k) - origin); };
-    P hi[16], lo[16];
-    // Of +0 and a product nothing is lost.
-    for (int l = 0; l < lanes; ++l) hi[l] = zero + term(l) * w(l);
-    for (int l = 0; l < lanes && n > 16; ++l) lo[l] = zero;
-    for (int k = 16; k < n; ++k) add_product_to_lane<T>(hi[k % 16], lo[k % 16], term(k), w(k));
     const W inverse = s.inverse();
-    const W mean =
-        (n > 16 ? lanes_total<T>(hi, lo, 16) : lanes_total<T>(hi, n)) * (inverse * P(1 / S::unit));
-    const V rounded_mean = narrowed<T>(mean.value());
+    const Products<T> products{e, v, origin};
+    const W sum = n <= quad_size ? products.sum_of_few(n) : products.sum(n);
+    const W mean = sum * (inverse * P(1 / S::unit));
     const W p_top = s.top * inverse,
             of_top = (numbers.unscaled ? p_top : numbers.curvature * p_top) * mean;
-    const V own = narrowed<T>(-of_top.value());
     const double boost = pow2(S::boost);
     const auto scaled = numbers.unscaled ? Normalizer<T, P>(inverse * P(boost))
                                          : Normalizer<T, P>(inverse, numbers.curvature * P(boost));
-    for (int k = 0; k < n; ++k) {
+    return [=, y = results(slot), own = narrowed<T>(-of_top.value()),
+            rounded_mean = narrowed<T>(mean.value())](int k) __attribute__((always_inline)) {
       const V a = e.load(k), p = scaled(scaled.moves() ? scaled.moved(a) : a);
       const V off = (v.load(k) - origin) - rounded_mean;
       const auto large = greater(p, small);
       const V product = select(large, p * less, p) * select(large, off, off * less);
-      e.store(k, select(equal(a, key), own, product));
-    }
-    labelled.blank(slot, numbers, e);
+      y.store(k, select(equal(a, key), own, product));
+    };
+  };
+  const auto finish = [&](const GroupSlot<T>* slots, int used) {
+    write_classes(slots, used, n, out.written_together(), writer);
+    labelled.blank(slots, used, results);
   };
   each_group<T>(
       call, begin, end, memory, Keep::output, &call.out[0], vector, Also::read,
-      [&](GroupSlot<T>& slot) { labelled.start(slot); }, finish, cross_entropy_hvp_rows<T>);
+      [](GroupSlot<T>&) {}, finish, cross_entropy_hvp_rows<T>);
 }
 
 }  // namespace SOFTLANE_ISA

@@ -55,18 +55,25 @@ inline Vec<T> blanked(Vec<T> v, unsigned rows, T value) {
 template <class T>
 inline void across_softmax(const Call& call, index_t begin, index_t end, void* memory) noexcept {
   if (!suits_groups<T>(call)) return softmax_rows<T>(call, begin, end, memory);
-  const auto finish = [&](const GroupSlot<T>& slot) {
-    const GroupSummary<T>& s = slot.summary;
-    const Columns<T> e = slot.e;
-    const Wide<T, Pack<T>> inverse = s.inverse();
-    const Factor<T> normalize = Factor<T>::within(inverse);
-    const Mend<T> mend(s, inverse);
-    const int n = static_cast<int>(call.classes);
-    for (int k = 0; k < n; ++k) {
-      const Vec<T> a = e.load(k);
-      e.store(k, mend(a, normalize(a)));
+  const Carrier<T> out(call, call.out[0]);
+  const auto results = [&](const GroupSlot<T>& slot) {
+    return out.results(slot.group, slot.first);
+  };
+  const auto finish = [&](const GroupSlot<T>* slots, int used) __attribute__((always_inline)) {
+    write_classes(slots, used, static_cast<int>(call.classes), out.written_together(),
+                  [&](const GroupSlot<T>& slot, int) __attribute__((always_inline)) {
+                    const GroupSummary<T>& s = slot.summary;
+                    const Wide<T, Pack<T>> inverse = s.inverse();
+                    return [e = slot.e, y = results(slot), normalize = Factor<T>::within(inverse),
+                            mend = Mend<T>(s, inverse)](int k) __attribute__((always_inline)) {
+                      const Vec<T> a = e.load(k);
+                      y.store(k, mend(a, normalize(a)));
+                    };
+                  });
+    for (int i = 0; i < used; ++i) {
+      const unsigned bad = slots[i].summary.bad;
+      if (bad != 0) blank_rows(results(slots[i]), call.classes, bad, quiet_nan<T>());
     }
-    blank_rows(e, call.classes, s.bad, quiet_nan<T>());
   };
   each_group<T>(
       call, begin, end, memory, Keep::output, &call.out[0], {}, Also::read, [](GroupSlot<T>&) {},
@@ -82,31 +89,40 @@ inline void across_log_softmax(const Call& call, index_t begin, index_t end,
   const Affine<T> map(call.negate, call.temperature);
   const bool plain = !call.negate && call.temperature == 1;
   const int n = static_cast<int>(call.classes);
-  const auto write = [&](const GroupSlot<T>& slot, V minus) {
-    const GroupSummary<T>& s = slot.summary;
-    const V highest = s.highest;
-    const Columns<T> y = out.open(slot.group, slot.second);
-    if (plain) {
-      const Columns<T> x = slot.x;
-      for (int k = 0; k < n; ++k) y.store(k, (x.load(k) - highest) + minus);
-    } else {
-      alignas(64) T share[V::lanes];
-      s.highest.store(share);
-      for (T& v : share) v = difference_share(v);
-      const V part = V::load(share), whole = V(T(1)) / part, part_of_max = s.highest * part;
-      const V slope = V(map.beta_t) * whole, slope_low = V(map.beta_t_lo) * whole;
-      const V lowest(negative_infinity<T>());
-      for (index_t k = 0; k < call.classes; ++k) {
-        const V d = (map.sign(slot.x.load(k)) * part - part_of_max) * V(map.unit);
-        y.store(k, select(equal(d, lowest), lowest, fma(d, slope, fma(d, slope_low, minus))));
-      }
-    }
-    blank_rows(y, call.classes, s.bad, quiet_nan<T>());
+  const auto results = [&](const GroupSlot<T>& slot) {
+    return out.results(slot.group, slot.second);
   };
-  const auto finish = [&](const GroupSlot<T>* slots, int used) {
+  const auto finish = [&](const GroupSlot<T>* slots, int used) __attribute__((always_inline)) {
     Wide<T, Pack<T>> log_ratio[most_batch];
     log_ratios(slots, used, log_ratio);
-    for (int i = 0; i < used; ++i) write(slots[i], narrowed<T>(-log_ratio[i].value()));
+    const auto minus_of = [&](int i) { return narrowed<T>(-log_ratio[i].value()); };
+    if (plain) {
+      write_classes(slots, used, n, out.written_together(),
+                    [&](const GroupSlot<T>& slot, int i) __attribute__((always_inline)) {
+                      return [x = slot.x, y = results(slot), highest = slot.summary.highest,
+                              minus = minus_of(i)](int k) __attribute__((always_inline)) {
+                        y.store(k, (x.load(k) - highest) + minus);
+                      };
+                    });
+    } else {
+      write_classes(slots, used, n, out.written_together(), [&](const GroupSlot<T>& slot, int i) {
+        alignas(64) T share[V::lanes];
+        slot.summary.highest.store(share);
+        for (T& v : share) v = difference_share(v);
+        const V part = V::load(share), whole = V(T(1)) / part;
+        return [x = slot.x, y = results(slot), part, part_of_max = slot.summary.highest * part,
+                slope = V(map.beta_t) * whole, slope_low = V(map.beta_t_lo) * whole,
+                minus = minus_of(i), &map](int k) __attribute__((always_inline)) {
+          const V d = (map.sign(x.load(k)) * part - part_of_max) * V(map.unit),
+                  lowest(negative_infinity<T>());
+          y.store(k, select(equal(d, lowest), lowest, fma(d, slope, fma(d, slope_low, minus))));
+        };
+      });
+    }
+    for (int i = 0; i < used; ++i) {
+      const unsigned bad = slots[i].summary.bad;
+      if (bad != 0) blank_rows(results(slots[i]), call.classes, bad, quiet_nan<T>());
+    }
   };
   each_group<T>(
       call, begin, end, memory, Keep::nothing, nullptr, out, Also::written, [](GroupSlot<T>&) {},

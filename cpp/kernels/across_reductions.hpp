@@ -114,7 +114,7 @@ class Logarithms {
       write_row_values(call_, slot.group, call_.out[1],
                        blanked(Vec<T>(T(1)), s.bad, quiet_nan<T>()));
     }
-    const auto close = cancels<T>(widened(s.highest), s.tail, s.sum(), value, P(call_.temperature));
+    const auto close = cancels<T>(widened(s.highest), s.tail, s.top, value, P(call_.temperature));
     return static_cast<unsigned>(close) & slot.rows() & ~s.bad & ~slot.empty;
   }
 
@@ -163,6 +163,20 @@ inline Wide<T, Pack<T>> tail_gap(const GroupSlot<T>& slot, int n, const Map& map
   const GroupSummary<T>& s = slot.summary;
   const P zero(0.0), floor = widened(s.base.floor), top = map.wide_argument(s.highest);
   const P origin = select(greater(top, floor), top, floor);
+  const auto term = [&](V x, V t, P& low) __attribute__((always_inline)) {
+    const P e = widened(t), z = widened(max(s.base.floor, map.argument(x)));
+    const P d = origin - z, product = e * d;
+    if (sizeof(T) == sizeof(double)) {
+      const P back = origin - d, lost = (back - z) + (origin - (d + back));
+      low = fma1(e, d, zero - product) + e * lost;
+    }
+    return product;
+  };
+  if (slot.e && n <= quad_size) {
+    return GroupSlot<T>::of_lanes(n, [&](int k, P& low) __attribute__((always_inline)) {
+      return term(map.sign(slot.x.load(k)), slot.e.load(k), low);
+    });
+  }
   P hi[16], lo[16];
   for (int k0 = 0; k0 < n; k0 += 4) {
     const int count = n - k0 < 4 ? n - k0 : 4;
@@ -175,14 +189,10 @@ inline Wide<T, Pack<T>> tail_gap(const GroupSlot<T>& slot, int n, const Map& map
     }
     for (int i = 0; i < count; ++i) {
       const int l = (k0 + i) % 16;
-      const P e = widened(t[i]), z = widened(max(s.base.floor, map.argument(x[i])));
-      const P d = origin - z, product = e * d;
       if (k0 < 16) hi[l] = lo[l] = zero;
-      add_to_lane<T>(hi[l], lo[l], product);
-      if (sizeof(T) == sizeof(double)) {
-        const P back = origin - d, lost = (back - z) + (origin - (d + back));
-        lo[l] = lo[l] + (fma1(e, d, zero - product) + e * lost);
-      }
+      P low = zero;
+      add_to_lane<T>(hi[l], lo[l], term(x[i], t[i], low));
+      if (sizeof(T) == sizeof(double)) lo[l] = lo[l] + low;
     }
   }
   return lanes_total<T>(hi, lo, n < 16 ? n : 16);

@@ -75,6 +75,11 @@ enum class Operation : std::uint8_t {
   cross_entropy_hessian_solve,
   count
 };
+// Are any of the results quotients by a row's sum, and not logarithms alone?
+inline bool takes_quotients(Operation operation) {
+  return operation != Operation::log_softmax && operation != Operation::logsumexp &&
+         operation != Operation::signed_sum && operation != Operation::cross_entropy;
+}
 
 // NumPy's own limit on dimensions.
 inline constexpr int max_dims = 64;

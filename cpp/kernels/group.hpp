@@ -48,13 +48,18 @@ struct GroupSummary {
   typename V::Mask confident;
   unsigned bad = 0;  // of the lanes: rows with a NaN
 
-  // The maxima. False where a row needs a shift or has no regular result.
-  template <class Map>
-  SOFTLANE_INLINE bool begin(const Columns<T>& x, int n, unsigned rows, const Map& map) {
-    V low(negative_infinity<T>()), high = low;
-    const auto take = [&](int k, V& most) __attribute__((always_inline)) {
-      __builtin_prefetch(x.at(k) + V::lanes);  // the next group's, if they lie side by side
-      most = max(map.sign(x.load(k)), most);
+  // The maxima of B groups, class by class: side by side, they read memory as it lies. False where a row needs a
+  // shift or has no regular result.
+  template <int B, class Slot, class Map>
+  static SOFTLANE_INLINE void begin(Slot* slots, int n, const Map& map, bool* fits) {
+    V low[B], high[B];
+    for (int i = 0; i < B; ++i) low[i] = high[i] = V(negative_infinity<T>());
+    const auto take = [&](int k, V* most) __attribute__((always_inline)) {
+      for (int i = 0; i < B; ++i) {
+        const Columns<T>& x = slots[i].x;
+        __builtin_prefetch(x.at(k) + B * V::lanes);  // the next groups', if they lie side by side
+        most[i] = max(map.sign(x.load(k)), most[i]);
+      }
     };
     int k = 0;
     for (; k + 16 <= n; k += 16) {
@@ -62,8 +67,10 @@ struct GroupSummary {
       for (int i = 8; i < 16; ++i) take(k + i, high);
     }
     for (; k < n; ++k) take(k, k % 16 < 8 ? low : high);
-    set_peaks(low, high, map);
-    return start(rows, map);
+    for (int i = 0; i < B; ++i) {
+      slots[i].summary.set_peaks(low[i], high[i], map);
+      fits[i] = slots[i].summary.start(slots[i].rows(), map);
+    }
   }
 
   // The same for N <= 16 classes.
@@ -315,11 +322,18 @@ struct GroupSummary {
     for (int i = 0; i < N; ++i) e.store(to + i, a[i]);
   }
 
-  // What follows from the sums, as RowSummary::classify.
-  SOFTLANE_INLINE void classify(unsigned rows) {
+  // What follows from the sums, as RowSummary::classify. Ties are a matter of quotients by the sum, and a division:
+  // logsumexp of 100 000 x 3 takes 0.94, float64 0.91 times the time without them.
+  SOFTLANE_INLINE void classify(unsigned rows, bool ties = true) {
     const V rest = narrowed<T>(tail.value());
     bad = ~static_cast<unsigned>(equal(rest, rest)) & rows;
     confident = outweighs(rounded_top, rest);
+    tied = false;
+    if (ties) find_ties(rest);
+  }
+
+ private:
+  SOFTLANE_INLINE void find_ties(V rest) {
     // Others are a whole number of times the maximum's term, 1024 at most: the rounded quotient is
     // within 2^-13 of it. Hardly ever is it, so that the rest is done where it may be. A quotient below
     // 0.6 counts as that, which is not near.
@@ -329,8 +343,6 @@ struct GroupSummary {
     tied = static_cast<unsigned>(greater(near, off * off)) != 0;
     if (tied) share_maximum(count);
   }
-
- private:
   __attribute__((noinline)) void share_maximum(V count) {
     const P zero(0.0), one = widened(rounded_top), whole = widened(count);
     const Wide<T, P> rest = tail + Wide<T, P>{one} * -whole;

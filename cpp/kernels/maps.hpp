@@ -222,7 +222,7 @@ void log_softmax_rows(const Call& call, index_t begin, index_t end, void* memory
 // 1.1 half-ulps of 1 (each of its terms is), and the logarithm takes T / S of that; a float32 result
 // has half an ULP left for it beside its own rounding, a float64 result one.
 template <class T, class D, class W>
-SOFTLANE_INLINE auto cancels(D max, const W& tail, const W& sum, D result, D temperature) {
+SOFTLANE_INLINE auto cancels(D max, const W& tail, const W& top, D result, D temperature) {
   constexpr double unit = sizeof(T) == 4 ? 0x1p-24 : 0x1p-53;
   constexpr double room = sizeof(T) == 4 ? 0.45 : 0.9;
   // Sums are near its inverse (ExpRange::top): products with a large maximum or temperature stay in range.
@@ -230,7 +230,7 @@ SOFTLANE_INLINE auto cancels(D max, const W& tail, const W& sum, D result, D tem
   // The power of two alone: the larger's ULP is twice `unit` times that.
   const D a = power_below(max), b = power_below(result), size = select(greater(a, b), a, b);
   return greater(D(1.1 * unit * less) * tail.value() * temperature,
-                 D(room * 2 * unit * less) * sum.value() * size);
+                 D(room * 2 * unit * less) * (top.value() + tail.value()) * size);
 }
 
 template <class T>
@@ -248,7 +248,7 @@ void logsumexp_rows(const Call& call, index_t begin, index_t end, void* memory) 
     double value = static_cast<double>(quiet_nan<T>());
     if (s.kind == RowKind::regular) {
       value = sign * at_temperature(s, RowConstants<T>(s).log_ratio);
-      if (cancels<T>(static_cast<double>(s.max), s.tail, s.sum(), value, call.temperature)) {
+      if (cancels<T>(static_cast<double>(s.max), s.tail, s.top, value, call.temperature)) {
         const Wide<T> tail = summarize.refined_tail(x, s);
         value = sign * at_temperature(s, log1p_ratio(tail, s.top));
       }

@@ -79,7 +79,7 @@ void logsumexp(const Call& call, index_t begin, index_t end, void* memory) noexc
                      blanked(narrowed<T>(value), s.bad, quiet_nan<T>()));
     if (call.out[1].data != nullptr)  // the sum's sign
       write_row_values(call, rows.group, call.out[1], blanked(Vec<T>(T(1)), s.bad, quiet_nan<T>()));
-    const auto close = cancels<T>(widened(s.highest), s.tail, s.sum(), value, P(1.0));
+    const auto close = cancels<T>(widened(s.highest), s.tail, s.top, value, P(1.0));
     for (unsigned again = static_cast<unsigned>(close) & rows.rows() & ~s.bad; again != 0;
          again &= again - 1) {
       const index_t row = rows.group.first.row() + first_set(again);
