@@ -399,15 +399,26 @@ __attribute__((noinline)) void exchange(GroupSlot<T>& a, GroupSlot<T>& b) {
   b = kept;
 }
 
-// Results of several groups, class by class, which fills memory as it lies: write = make(slot, its number), then
-// write(k).
+// Where results go that take the place of a slot's exponentials.
+template <class T, class Together>
+SOFTLANE_INLINE Columns<T> results_of(const GroupSlot<T>& slot, const Carrier<T>& out, Together) {
+  if constexpr (Together::value) {
+    return out.results(slot.group, slot.first);
+  } else {
+    return slot.e;
+  }
+}
+
+// Results of several groups, class by class, which fills memory as it lies: write = make(slot, its number, together),
+// then write(k).
 template <class T, class Make>
 __attribute__((noinline)) void write_together(const GroupSlot<T>* slots, int used, int n,
                                               const Make& make) {
-  using Write = decltype(make(slots[0], 0));
+  using Write = decltype(make(slots[0], 0, std::true_type{}));
   alignas(Write) unsigned char memory[most_batch][sizeof(Write)];
   const Write* writers[most_batch];
-  for (int i = 0; i < used; ++i) writers[i] = new (memory[i]) Write(make(slots[i], i));
+  for (int i = 0; i < used; ++i)
+    writers[i] = new (memory[i]) Write(make(slots[i], i, std::true_type{}));
   const auto run = [n](auto... write) __attribute__((always_inline)) {
     for (int k = 0; k < n; ++k) (write(k), ...);
   };
@@ -424,11 +435,11 @@ __attribute__((noinline)) void write_together(const GroupSlot<T>* slots, int use
 }
 // The same, or each group by itself: in panels that is up to 1.1 times as fast, for writers pass through memory.
 template <class T, class Make>
-SOFTLANE_INLINE void write_classes(const GroupSlot<T>* slots, int used, int n, bool together,
-                                   const Make& make) {
-  if (together) return write_together(slots, used, n, make);
+SOFTLANE_INLINE void write_classes(const GroupSlot<T>* slots, int used, int n,
+                                   const Carrier<T>& out, const Make& make) {
+  if (out.written_together()) return write_together(slots, used, n, make);
   for (int i = 0; i < used; ++i) {
-    const auto write = make(slots[i], i);
+    const auto write = make(slots[i], i, std::false_type{});
     for (int k = 0; k < n; ++k) write(k);
   }
 }

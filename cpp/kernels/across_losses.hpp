@@ -277,19 +277,19 @@ inline Vec<T> share_of_top(const GroupSlot<T>& slot, Vec<T> key, int n) {
   return own;
 }
 
-// The gradient of smoothed labels and of probabilities, to results(slot).
-template <class T, class Results>
+// The gradient of smoothed labels and of probabilities.
+template <class T>
 __attribute__((noinline)) void dense_gradients(const LabelledGroups<T>& labelled,
                                                const GroupSlot<T>* slots, int used,
                                                const Wide<T, Pack<T>>* inverse,
                                                const Vec<T>* at_label, bool unit, int n,
-                                               bool together, Results results) {
+                                               const Carrier<T>& out) {
   using V = Vec<T>;
   using P = Pack<T>;
   if (labelled.smoothed()) {
-    write_classes(slots, used, n, together, [&](const GroupSlot<T>& slot, int i) {
+    write_classes(slots, used, n, out, [&](const GroupSlot<T>& slot, int i, auto together) {
       const auto numbers = labelled.numbers(slot);
-      return [e = slot.e, y = results(slot), key = slot.summary.lone_top(),
+      return [e = slot.e, y = results_of(slot, out, together), key = slot.summary.lone_top(),
               scaled = Normalizer<T, P>(inverse[i], numbers.curvature),
               less = labelled.subtracted(numbers),
               at_top = labelled.top_gradient(slot, numbers, inverse[i]),
@@ -301,10 +301,10 @@ __attribute__((noinline)) void dense_gradients(const LabelledGroups<T>& labelled
       };
     });
   } else {
-    write_classes(slots, used, n, together, [&](const GroupSlot<T>& slot, int i) {
+    write_classes(slots, used, n, out, [&](const GroupSlot<T>& slot, int i, auto together) {
       const auto numbers = labelled.numbers(slot);
       const V key = slot.summary.lone_top();
-      return [e = slot.e, y = results(slot), t = slot.other, key,
+      return [e = slot.e, y = results_of(slot, out, together), t = slot.other, key,
               scaled = Normalizer<T, P>(inverse[i], numbers.curvature),
               at_top = labelled.top_gradient(slot, numbers, inverse[i], share_of_top(slot, key, n)),
               scale = numbers.scale.value(), low = numbers.scale.low(),
@@ -338,7 +338,6 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
   };
   const int n = static_cast<int>(call.classes);
   const Carrier<T> out = terms != nullptr ? Carrier<T>(call, *terms) : Carrier<T>();
-  const bool together = out.written_together();
   const auto first_of = [&](const GroupSlot<T>& slot) {
     return out.results(slot.group, slot.first);
   };
@@ -348,22 +347,23 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
   // As in fused_cross_entropy.
   const auto write_both = [&](const GroupSlot<T>* slots, int used, const W* inverse,
                               const V* at_label) {
-    write_classes(slots, used, n, together,
-                  [&](const GroupSlot<T>& slot, int i) __attribute__((always_inline)) {
-                    const GroupSummary<T>& s = slot.summary;
-                    return [e = slot.e, g = first_of(slot), h = curvatures_of(slot),
-                            probability = Factor<T>::within(inverse[i]),
-                            at_top = labelled.top_curvature(s, inverse[i]), key = s.lone_top(),
-                            label = V::load(slot.label_of), own = at_label[i]](int k)
-                               __attribute__((always_inline)) {
-                                 const V a = e.load(k), p = probability(a);
-                                 h.store(k, select(equal(a, key), at_top, fnma(p, p, p)));
-                                 g.store(k, select(equal(label, V(ordinals<T>.of[k])), own, p));
-                               };
-                  });
+    write_classes(
+        slots, used, n, out,
+        [&](const GroupSlot<T>& slot, int i, auto together) __attribute__((always_inline)) {
+          const GroupSummary<T>& s = slot.summary;
+          return [e = slot.e, g = results_of(slot, out, together), h = curvatures_of(slot),
+                  probability = Factor<T>::within(inverse[i]),
+                  at_top = labelled.top_curvature(s, inverse[i]), key = s.lone_top(),
+                  label = V::load(slot.label_of), own = at_label[i]](int k)
+                     __attribute__((always_inline)) {
+                       const V a = e.load(k), p = probability(a);
+                       h.store(k, select(equal(a, key), at_top, fnma(p, p, p)));
+                       g.store(k, select(equal(label, V(ordinals<T>.of[k])), own, p));
+                     };
+        });
   };
   const auto write_diagonal = [&](const GroupSlot<T>* slots, int used, const W* inverse) {
-    write_classes(slots, used, n, together, [&](const GroupSlot<T>& slot, int i) {
+    write_classes(slots, used, n, out, [&](const GroupSlot<T>& slot, int i, auto) {
       const auto numbers = labelled.numbers(slot);
       return
           [e = slot.e, h = curvatures_of(slot),
@@ -378,15 +378,15 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
   const auto write_gradient = [&](const GroupSlot<T>* slots, int used, const W* inverse,
                                   const V* at_label) {
     const auto write = [&](auto scaled_of) __attribute__((always_inline)) {
-      write_classes(slots, used, n, together,
-                    [&](const GroupSlot<T>& slot, int i) __attribute__((always_inline)) {
-                      return [e = slot.e, g = first_of(slot), scaled = scaled_of(slot, inverse[i]),
-                              label = V::load(slot.label_of),
-                              own = at_label[i]](int k) __attribute__((always_inline)) {
-                        g.store(k,
-                                select(equal(label, V(ordinals<T>.of[k])), own, scaled(e.load(k))));
-                      };
-                    });
+      write_classes(
+          slots, used, n, out,
+          [&](const GroupSlot<T>& slot, int i, auto together) __attribute__((always_inline)) {
+            return [e = slot.e, g = results_of(slot, out, together),
+                    scaled = scaled_of(slot, inverse[i]), label = V::load(slot.label_of),
+                    own = at_label[i]](int k) __attribute__((always_inline)) {
+              g.store(k, select(equal(label, V(ordinals<T>.of[k])), own, scaled(e.load(k))));
+            };
+          });
     };
     if (labelled.unscaled()) {
       return write([](const GroupSlot<T>&, const W& inv) { return Factor<T>::within(inv); });
@@ -404,7 +404,7 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
     } else {
       if (to.diagonal != nullptr) write_diagonal(slots, used, inverse);
       if (to.gradient != nullptr && dense) {
-        dense_gradients(labelled, slots, used, inverse, at_label, unit, n, together, first_of);
+        dense_gradients(labelled, slots, used, inverse, at_label, unit, n, out);
       } else if (to.gradient != nullptr) {
         write_gradient(slots, used, inverse, at_label);
       }
@@ -491,7 +491,8 @@ inline void across_hvp(const Call& call, index_t begin, index_t end, void* memor
   const auto results = [&](const GroupSlot<T>& slot) {
     return out.results(slot.group, slot.first);
   };
-  const auto writer = [&](const GroupSlot<T>& slot, int) __attribute__((always_inline)) {
+  const auto writer = [&](const GroupSlot<T>& slot, int,
+                          auto together) __attribute__((always_inline)) {
     const GroupSummary<T>& s = slot.summary;
     const Columns<T> v = slot.other, e = slot.e;
     const auto numbers = labelled.numbers(slot);
@@ -515,7 +516,7 @@ inline void across_hvp(const Call& call, index_t begin, index_t end, void* memor
     const double boost = pow2(S::boost);
     const auto scaled = numbers.unscaled ? Normalizer<T, P>(inverse * P(boost))
                                          : Normalizer<T, P>(inverse, numbers.curvature * P(boost));
-    return [=, y = results(slot), own = narrowed<T>(-of_top.value()),
+    return [=, y = results_of(slot, out, together), own = narrowed<T>(-of_top.value()),
             rounded_mean = narrowed<T>(mean.value())](int k) __attribute__((always_inline)) {
       const V a = e.load(k), p = scaled(scaled.moves() ? scaled.moved(a) : a);
       const V off = (v.load(k) - origin) - rounded_mean;
@@ -525,7 +526,7 @@ inline void across_hvp(const Call& call, index_t begin, index_t end, void* memor
     };
   };
   const auto finish = [&](const GroupSlot<T>* slots, int used) {
-    write_classes(slots, used, n, out.written_together(), writer);
+    write_classes(slots, used, n, out, writer);
     labelled.blank(slots, used, results);
   };
   each_group<T>(

@@ -10,18 +10,22 @@ namespace SOFTLANE_ISA {
 template <class T>
 struct Mend {
   Vec<T> key, value;
-  Mend(const GroupSummary<T>& s, const Wide<T, Pack<T>>& inverse) {
-    using P = Pack<T>;
-    key = s.lone_top();
-    P p = (s.top * inverse).value();
-    if (s.tied) {
-      const P one(1.0), others = widened(s.others);
-      p = select(greater(others, P(0.0)), one / (others + one), p);
-      key = select(greater(s.others, Vec<T>(T(0))), s.rounded_top, key);
-    }
-    value = narrowed<T>(p);
+  SOFTLANE_INLINE Mend(const GroupSummary<T>& s, const Wide<T, Pack<T>>& inverse)
+      : key(s.lone_top()), value(narrowed<T>((s.top * inverse).value())) {
+    if (s.tied) *this = shared(s, *this);
   }
   Vec<T> operator()(Vec<T> e, Vec<T> p) const { return select(equal(e, key), value, p); }
+
+ private:
+  static __attribute__((noinline)) Mend shared(const GroupSummary<T>& s, Mend lone) {
+    using V = Vec<T>;
+    using P = Pack<T>;
+    const auto tied = greater(s.others, V(T(0)));
+    const P one(1.0), share = one / (widened(s.others) + one);
+    lone.value = select(tied, narrowed<T>(share), lone.value);
+    lone.key = select(tied, s.rounded_top, lone.key);
+    return lone;
+  }
 };
 
 // One element a row.
@@ -56,15 +60,13 @@ template <class T>
 inline void across_softmax(const Call& call, index_t begin, index_t end, void* memory) noexcept {
   if (!suits_groups<T>(call)) return softmax_rows<T>(call, begin, end, memory);
   const Carrier<T> out(call, call.out[0]);
-  const auto results = [&](const GroupSlot<T>& slot) {
-    return out.results(slot.group, slot.first);
-  };
   const auto finish = [&](const GroupSlot<T>* slots, int used) __attribute__((always_inline)) {
-    write_classes(slots, used, static_cast<int>(call.classes), out.written_together(),
-                  [&](const GroupSlot<T>& slot, int) __attribute__((always_inline)) {
+    write_classes(slots, used, static_cast<int>(call.classes), out,
+                  [&](const GroupSlot<T>& slot, int, auto together) __attribute__((always_inline)) {
                     const GroupSummary<T>& s = slot.summary;
                     const Wide<T, Pack<T>> inverse = s.inverse();
-                    return [e = slot.e, y = results(slot), normalize = Factor<T>::within(inverse),
+                    return [e = slot.e, y = results_of(slot, out, together),
+                            normalize = Factor<T>::within(inverse),
                             mend = Mend<T>(s, inverse)](int k) __attribute__((always_inline)) {
                       const Vec<T> a = e.load(k);
                       y.store(k, mend(a, normalize(a)));
@@ -72,7 +74,9 @@ inline void across_softmax(const Call& call, index_t begin, index_t end, void* m
                   });
     for (int i = 0; i < used; ++i) {
       const unsigned bad = slots[i].summary.bad;
-      if (bad != 0) blank_rows(results(slots[i]), call.classes, bad, quiet_nan<T>());
+      if (bad != 0) {
+        blank_rows(out.results(slots[i].group, slots[i].first), call.classes, bad, quiet_nan<T>());
+      }
     }
   };
   each_group<T>(
@@ -97,15 +101,15 @@ inline void across_log_softmax(const Call& call, index_t begin, index_t end,
     log_ratios(slots, used, log_ratio);
     const auto minus_of = [&](int i) { return narrowed<T>(-log_ratio[i].value()); };
     if (plain) {
-      write_classes(slots, used, n, out.written_together(),
-                    [&](const GroupSlot<T>& slot, int i) __attribute__((always_inline)) {
+      write_classes(slots, used, n, out,
+                    [&](const GroupSlot<T>& slot, int i, auto) __attribute__((always_inline)) {
                       return [x = slot.x, y = results(slot), highest = slot.summary.highest,
                               minus = minus_of(i)](int k) __attribute__((always_inline)) {
                         y.store(k, (x.load(k) - highest) + minus);
                       };
                     });
     } else {
-      write_classes(slots, used, n, out.written_together(), [&](const GroupSlot<T>& slot, int i) {
+      write_classes(slots, used, n, out, [&](const GroupSlot<T>& slot, int i, auto) {
         alignas(64) T share[V::lanes];
         slot.summary.highest.store(share);
         for (T& v : share) v = difference_share(v);

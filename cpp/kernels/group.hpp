@@ -280,10 +280,10 @@ struct GroupSummary {
     });
   }
 
+  // (By value: what goes by reference to a function out of line lies in memory wherever it comes from.)
   SOFTLANE_INLINE Wide<T, P> sum() const {
-    Wide<T, P> s = top + tail;
-    if (tied) share(s);
-    return s;
+    if (tied) return shared_sum();
+    return top + tail;
   }
   SOFTLANE_INLINE Wide<T, P> inverse() const { return quotient(Wide<T, P>{P(1.0)}, sum()); }
 
@@ -352,9 +352,9 @@ struct GroupSummary {
     others = select(confident, none, shared);
     tied = static_cast<unsigned>(greater(others, none)) != 0;
   }
-  __attribute__((noinline)) void share(Wide<T, P>& sum) const {
+  __attribute__((noinline)) Wide<T, P> shared_sum() const {
     const P also = widened(others);
-    sum = Wide<T, P>::choose(greater(also, P(0.0)), top * (also + P(1.0)), sum);
+    return Wide<T, P>::choose(greater(also, P(0.0)), top * (also + P(1.0)), top + tail);
   }
 };
 
