@@ -63,59 +63,64 @@ struct Pack {
   D r[registers];
 
   Pack() = default;
-  Pack(double v) {
-    for (auto& d : r) d = D(v);
+  SOFTLANE_INLINE Pack(double v) {
+    r[0] = D(v);
+    if constexpr (registers > 1) r[1] = r[0];
   }
   // Vectors of vectors are copied member by member, here and elsewhere: as a whole they go through memory, in
   // pieces (GCC 12), and what comes next waits. Sums of 151 classes took 1.3 times as long (AVX2, Zen 1).
   SOFTLANE_INLINE Pack(const Pack& p) {
-    for (int j = 0; j < registers; ++j) r[j] = p.r[j];
+    r[0] = p.r[0];
+    if constexpr (registers > 1) r[1] = p.r[1];
   }
   SOFTLANE_INLINE Pack& operator=(const Pack& p) {
-    for (int j = 0; j < registers; ++j) r[j] = p.r[j];
+    r[0] = p.r[0];
+    if constexpr (registers > 1) r[1] = p.r[1];
     return *this;
   }
   template <class F>
   static SOFTLANE_INLINE Pack each(F f) {
     Pack p;
-    for (int j = 0; j < registers; ++j) p.r[j] = f(j);
+    p.r[0] = f(0);
+    if constexpr (registers > 1) p.r[1] = f(1);
     return p;
   }
   template <class F>
   static SOFTLANE_INLINE Mask mask(F f) {
     Mask m;
-    for (int j = 0; j < registers; ++j) m.m[j] = f(j);
+    m.m[0] = f(0);
+    if constexpr (registers > 1) m.m[1] = f(1);
     return m;
   }
   static Pack load(const double* p) {
-    return each([&](int j) { return D::load(p + j * D::lanes); });
+    return each([&](int j) __attribute__((always_inline)) { return D::load(p + j * D::lanes); });
   }
   void store(double* p) const {
     for (int j = 0; j < registers; ++j) r[j].store(p + j * D::lanes);
   }
   friend SOFTLANE_INLINE Pack operator+(Pack a, Pack b) {
-    return each([&](int j) { return a.r[j] + b.r[j]; });
+    return each([&](int j) __attribute__((always_inline)) { return a.r[j] + b.r[j]; });
   }
   friend SOFTLANE_INLINE Pack operator-(Pack a, Pack b) {
-    return each([&](int j) { return a.r[j] - b.r[j]; });
+    return each([&](int j) __attribute__((always_inline)) { return a.r[j] - b.r[j]; });
   }
   friend SOFTLANE_INLINE Pack operator-(Pack a) {
-    return each([&](int j) { return a.r[j] ^ D(-0.0); });
+    return each([&](int j) __attribute__((always_inline)) { return a.r[j] ^ D(-0.0); });
   }
   friend SOFTLANE_INLINE Pack operator*(Pack a, Pack b) {
-    return each([&](int j) { return a.r[j] * b.r[j]; });
+    return each([&](int j) __attribute__((always_inline)) { return a.r[j] * b.r[j]; });
   }
   friend SOFTLANE_INLINE Pack operator/(Pack a, Pack b) {
-    return each([&](int j) { return a.r[j] / b.r[j]; });
+    return each([&](int j) __attribute__((always_inline)) { return a.r[j] / b.r[j]; });
   }
   friend SOFTLANE_INLINE Pack fma1(Pack a, Pack b, Pack c) {
-    return each([&](int j) { return fma(a.r[j], b.r[j], c.r[j]); });
+    return each([&](int j) __attribute__((always_inline)) { return fma(a.r[j], b.r[j], c.r[j]); });
   }
   friend SOFTLANE_INLINE Mask greater(Pack a, Pack b) {
-    return mask([&](int j) { return greater(a.r[j], b.r[j]); });
+    return mask([&](int j) __attribute__((always_inline)) { return greater(a.r[j], b.r[j]); });
   }
   friend SOFTLANE_INLINE Mask equal(Pack a, Pack b) {
-    return mask([&](int j) { return equal(a.r[j], b.r[j]); });
+    return mask([&](int j) __attribute__((always_inline)) { return equal(a.r[j], b.r[j]); });
   }
   friend bool any(Mask m) { return static_cast<unsigned>(m) != 0; }
   friend bool all(Mask m) {
@@ -123,16 +128,19 @@ struct Pack {
     return (static_cast<unsigned>(m) & each_lane) == each_lane;
   }
   friend SOFTLANE_INLINE Pack select(Mask m, Pack yes, Pack no) {
-    return each([&](int j) { return select(m.m[j], yes.r[j], no.r[j]); });
+    return each([&](int j)
+                    __attribute__((always_inline)) { return select(m.m[j], yes.r[j], no.r[j]); });
   }
   friend SOFTLANE_INLINE Pack power_of_two(Pack e) {
-    return each([&](int j) { return exponent_field(e.r[j] + D(0x1.8p52 + 1023)); });
+    return each([&](int j) __attribute__((always_inline)) {
+      return exponent_field(e.r[j] + D(0x1.8p52 + 1023));
+    });
   }
   friend SOFTLANE_INLINE Pack exponent(Pack a) {
-    return each([&](int j) { return exponent(a.r[j]); });
+    return each([&](int j) __attribute__((always_inline)) { return exponent(a.r[j]); });
   }
   friend SOFTLANE_INLINE Pack power_below(Pack a) {
-    return each([&](int j) { return power_below(a.r[j]); });
+    return each([&](int j) __attribute__((always_inline)) { return power_below(a.r[j]); });
   }
 };
 
