@@ -28,7 +28,7 @@ MOST_MATRIX_CLASSES = 70
 ROWS = 3
 # Rows that go together, across lanes and abreast, and so many labels that they stay where they lie.
 TOGETHER = [(20, classes) for classes in (1, 2, 3, 7, 10, 16, 17, 37, 64, 80, 100, 255, 256, 257)]
-TOGETHER += [(600, 3), (600, 10)]
+TOGETHER += [(600, 3), (600, 10), (80, 80), (80, 257)]
 # Matrices of rows in groups, and so many that they go past the caches (kernels/matrix.hpp).
 GROUPED = [(20, classes) for classes in range(1, 41)]
 STREAMED = [(500, 133), (130, 257)]
@@ -67,7 +67,7 @@ class Checker:
     def __init__(self, dtype: npt.DTypeLike) -> None:
         self.dtype = np.dtype(dtype)
         size = 8 * ROWS * MOST_CLASSES**2
-        self.inputs = [Guarded(8 * 20 * MOST_CLASSES) for _ in range(5)]
+        self.inputs = [Guarded(8 * 100 * MOST_CLASSES) for _ in range(5)]
         self.outs = [Guarded(size) for _ in range(2)]
         self.calls = 0
 
@@ -105,10 +105,10 @@ class Checker:
                        guarded={"weight": gw, "sample_weight": gs},
                        plain={"weight": w, "sample_weight": s})  # fmt: skip
 
-    def check_strided(self, classes: int, step: int) -> None:
+    def check_strided(self, classes: int, rows: int, step: int) -> None:
         """Every other element, or fewer, the last of them beside the guard."""
-        x = np.random.default_rng(classes).uniform(0, 4, (ROWS, classes)).astype(self.dtype)
-        wide = np.zeros(((ROWS * classes - 1) * step + 1,), self.dtype)
+        x = np.random.default_rng(classes).uniform(0, 4, (rows, classes)).astype(self.dtype)
+        wide = np.zeros(((rows * classes - 1) * step + 1,), self.dtype)
         wide[::step] = x.ravel()
         flat = self.inputs[0].copy(wide, at_end=True)[::step]
         item = self.dtype.itemsize * step
@@ -165,7 +165,8 @@ def main(isa: str) -> None:
             for rows, axis in ((1, -1), (ROWS, -1), (ROWS, 0)):
                 checker.check(classes, rows, axis)
             for step in (2, 3):
-                checker.check_strided(classes, step)
+                for rows in (ROWS, 32):
+                    checker.check_strided(classes, rows, step)
         for rows, classes in TOGETHER:
             for axis in (-1, 0):
                 checker.check(classes, rows, axis)

@@ -435,11 +435,13 @@ def test_groups_that_share_rows_have_the_bits_of_rows_alone(
 
     for name in _names(classes):
         wanted = tuple(result[chosen] for result in _alone(name, classes, dtype))
-        for offset, in_place in ((0, False), (dtype.itemsize, False), (16, False), (16, True)):
+        for offset, in_place, other in (
+            (0, False, 0), (dtype.itemsize, False, 1), (16, False, 0), (16, True, 0),
+        ):  # fmt: skip
             inputs = solid.relaid(lambda a, by=offset: side_by_side(a, by))  # type: ignore[misc]
-            # Of two such results one is crowded, the other is not.
+            # Of two results one is crowded, one is not; or the logits are, and the first is not.
             outs = tuple(
-                side_by_side(np.zeros_like(r), offset, (pitch, 2064 - pitch)[i % 2])
+                side_by_side(np.zeros_like(r), offset, (pitch, 2064 - pitch)[(i + other) % 2])
                 if r.ndim == 2
                 else matrices(r, offset)
                 if r.ndim == 3
@@ -456,7 +458,38 @@ def test_groups_that_share_rows_have_the_bits_of_rows_alone(
                 np.testing.assert_array_equal(_bytes(rows), _bytes(alone), f"{name} {offset}")
 
 
-@pytest.mark.parametrize("classes", [16, 257, 1000])
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+@pytest.mark.parametrize("classes", [10, 37, 100, 257])
+def test_groups_of_some_rows_share_batches_with_whole_ones(
+    isa: str, classes: int, kind: str
+) -> None:
+    dtype = np.dtype(kind)
+    grid = (3, 21)  # the last rows of each run are less than a group, of 4, 8 and 16
+    chosen = np.random.default_rng(classes).integers(0, UNFIT, grid[0] * grid[1])
+    chosen[[2, 17, 20, 40, 45]] = UNFIT + 1  # rows that are no work for groups
+
+    def side_by_side(rows: Array) -> Array:
+        return np.ascontiguousarray(np.moveaxis(rows[chosen].reshape(*grid, -1), -1, 1))
+
+    for name in _names(classes):
+        wanted = tuple(result[chosen] for result in _alone(name, classes, dtype))
+        for in_place in (False, True):
+            solid = _inputs(classes, dtype).relaid(side_by_side)
+            inputs = solid.per_row(lambda a: a[chosen].reshape(grid))
+            out = None
+            if in_place:
+                if len(wanted) > 1 or wanted[0].ndim != 2:
+                    continue
+                out = inputs.finite if _reads_finite(name) else inputs.logits
+            got = CHOSEN[name](inputs, axis=1, out=out)
+            for result, alone in zip(got, wanted, strict=True):
+                rows = np.moveaxis(result, 1, -1) if alone.ndim == 2 else result
+                np.testing.assert_array_equal(
+                    _bytes(rows.reshape(alone.shape)), _bytes(alone), name
+                )
+
+
+@pytest.mark.parametrize("classes", [16, 100, 257, 1000])
 def test_a_vector_may_lie_otherwise_than_the_logits(isa: str, classes: int) -> None:
     dtype = np.dtype("float32")
     inputs = _inputs(classes, dtype)

@@ -287,33 +287,38 @@ __attribute__((noinline)) void dense_gradients(const LabelledGroups<T>& labelled
   using V = Vec<T>;
   using P = Pack<T>;
   if (labelled.smoothed()) {
-    write_classes(slots, used, n, out, [&](const GroupSlot<T>& slot, int i, auto together) {
-      const auto numbers = labelled.numbers(slot);
-      return [e = slot.e, y = results_of(slot, out, together), key = slot.summary.lone_top(),
-              scaled = Normalizer<T, P>(inverse[i], numbers.curvature),
-              less = labelled.subtracted(numbers),
-              at_top = labelled.top_gradient(slot, numbers, inverse[i]),
-              label = V::load(slot.label_of),
-              own = at_label[i]](int k) __attribute__((always_inline)) {
-        const V a = e.load(k), v = scaled.minus(scaled.moves() ? scaled.moved(a) : a, less);
-        const V other = select(equal(label, V(ordinals<T>.of[k])), own, v);
-        y.store(k, select(equal(a, key), at_top, other));
-      };
-    });
+    write_classes(
+        slots, used, n, out.written_together(),
+        [&](const GroupSlot<T>& slot, int i, auto together) {
+          const auto numbers = labelled.numbers(slot);
+          return [e = slot.e, y = results_of(slot, out, together), key = slot.summary.lone_top(),
+                  scaled = Normalizer<T, P>(inverse[i], numbers.curvature),
+                  less = labelled.subtracted(numbers),
+                  at_top = labelled.top_gradient(slot, numbers, inverse[i]),
+                  label = V::load(slot.label_of),
+                  own = at_label[i]](int k) __attribute__((always_inline)) {
+            const V a = e.load(k), v = scaled.minus(scaled.moves() ? scaled.moved(a) : a, less);
+            const V other = select(equal(label, V(ordinals<T>.of[k])), own, v);
+            y.store(k, select(equal(a, key), at_top, other));
+          };
+        });
   } else {
-    write_classes(slots, used, n, out, [&](const GroupSlot<T>& slot, int i, auto together) {
-      const auto numbers = labelled.numbers(slot);
-      const V key = slot.summary.lone_top();
-      return [e = slot.e, y = results_of(slot, out, together), t = slot.other, key,
-              scaled = Normalizer<T, P>(inverse[i], numbers.curvature),
-              at_top = labelled.top_gradient(slot, numbers, inverse[i], share_of_top(slot, key, n)),
-              scale = numbers.scale.value(), low = numbers.scale.low(),
-              unit](int k) __attribute__((always_inline)) {
-        const V a = e.load(k), less = unit ? t.load(k) : scaled_share(t.load(k), scale, low);
-        const V v = scaled.minus(scaled.moves() ? scaled.moved(a) : a, less);
-        y.store(k, select(equal(a, key), at_top, v));
-      };
-    });
+    write_classes(slots, used, n, out.written_together(),
+                  [&](const GroupSlot<T>& slot, int i, auto together) {
+                    const auto numbers = labelled.numbers(slot);
+                    const V key = slot.summary.lone_top();
+                    return [e = slot.e, y = results_of(slot, out, together), t = slot.other, key,
+                            scaled = Normalizer<T, P>(inverse[i], numbers.curvature),
+                            at_top = labelled.top_gradient(slot, numbers, inverse[i],
+                                                           share_of_top(slot, key, n)),
+                            scale = numbers.scale.value(), low = numbers.scale.low(),
+                            unit](int k) __attribute__((always_inline)) {
+                      const V a = e.load(k),
+                              less = unit ? t.load(k) : scaled_share(t.load(k), scale, low);
+                      const V v = scaled.minus(scaled.moves() ? scaled.moved(a) : a, less);
+                      y.store(k, select(equal(a, key), at_top, v));
+                    };
+                  });
   }
 }
 
@@ -338,6 +343,8 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
   };
   const int n = static_cast<int>(call.classes);
   const Carrier<T> out = terms != nullptr ? Carrier<T>(call, *terms) : Carrier<T>();
+  // Of two results one may be crowded.
+  const bool either = out.written_together() || diagonal.crowded();
   const auto first_of = [&](const GroupSlot<T>& slot) {
     return out.results(slot.group, slot.first);
   };
@@ -348,7 +355,7 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
   const auto write_both = [&](const GroupSlot<T>* slots, int used, const W* inverse,
                               const V* at_label) {
     write_classes(
-        slots, used, n, out,
+        slots, used, n, either,
         [&](const GroupSlot<T>& slot, int i, auto together) __attribute__((always_inline)) {
           const GroupSummary<T>& s = slot.summary;
           return [e = slot.e, g = results_of(slot, out, together), h = curvatures_of(slot),
@@ -363,7 +370,7 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
         });
   };
   const auto write_diagonal = [&](const GroupSlot<T>* slots, int used, const W* inverse) {
-    write_classes(slots, used, n, out, [&](const GroupSlot<T>& slot, int i, auto) {
+    write_classes(slots, used, n, either, [&](const GroupSlot<T>& slot, int i, auto) {
       const auto numbers = labelled.numbers(slot);
       return
           [e = slot.e, h = curvatures_of(slot),
@@ -379,7 +386,7 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
                                   const V* at_label) {
     const auto write = [&](auto scaled_of) __attribute__((always_inline)) {
       write_classes(
-          slots, used, n, out,
+          slots, used, n, either,
           [&](const GroupSlot<T>& slot, int i, auto together) __attribute__((always_inline)) {
             return [e = slot.e, g = results_of(slot, out, together),
                     scaled = scaled_of(slot, inverse[i]), label = V::load(slot.label_of),
@@ -454,7 +461,7 @@ struct Products {
     return GroupSlot<T>::of_lanes(
         n, [this](int k, P&) __attribute__((always_inline)) { return term(k) * other(k); });
   }
-  // Of more, class by class.
+  // Of more.
   __attribute__((noinline)) Wide<T, P> sum(int n) const {
     P hi[16], lo[16];
     const P zero(0.0);
@@ -526,7 +533,7 @@ inline void across_hvp(const Call& call, index_t begin, index_t end, void* memor
     };
   };
   const auto finish = [&](const GroupSlot<T>* slots, int used) {
-    write_classes(slots, used, n, out, writer);
+    write_classes(slots, used, n, out.written_together(), writer);
     labelled.blank(slots, used, results);
   };
   each_group<T>(

@@ -61,7 +61,7 @@ inline void across_softmax(const Call& call, index_t begin, index_t end, void* m
   if (!suits_groups<T>(call)) return softmax_rows<T>(call, begin, end, memory);
   const Carrier<T> out(call, call.out[0]);
   const auto finish = [&](const GroupSlot<T>* slots, int used) __attribute__((always_inline)) {
-    write_classes(slots, used, static_cast<int>(call.classes), out,
+    write_classes(slots, used, static_cast<int>(call.classes), out.written_together(),
                   [&](const GroupSlot<T>& slot, int, auto together) __attribute__((always_inline)) {
                     const GroupSummary<T>& s = slot.summary;
                     const Wide<T, Pack<T>> inverse = s.inverse();
@@ -101,7 +101,7 @@ inline void across_log_softmax(const Call& call, index_t begin, index_t end,
     log_ratios(slots, used, log_ratio);
     const auto minus_of = [&](int i) { return narrowed<T>(-log_ratio[i].value()); };
     if (plain) {
-      write_classes(slots, used, n, out,
+      write_classes(slots, used, n, out.written_together(),
                     [&](const GroupSlot<T>& slot, int i, auto) __attribute__((always_inline)) {
                       return [x = slot.x, y = results(slot), highest = slot.summary.highest,
                               minus = minus_of(i)](int k) __attribute__((always_inline)) {
@@ -109,19 +109,20 @@ inline void across_log_softmax(const Call& call, index_t begin, index_t end,
                       };
                     });
     } else {
-      write_classes(slots, used, n, out, [&](const GroupSlot<T>& slot, int i, auto) {
-        alignas(64) T share[V::lanes];
-        slot.summary.highest.store(share);
-        for (T& v : share) v = difference_share(v);
-        const V part = V::load(share), whole = V(T(1)) / part;
-        return [x = slot.x, y = results(slot), part, part_of_max = slot.summary.highest * part,
-                slope = V(map.beta_t) * whole, slope_low = V(map.beta_t_lo) * whole,
-                minus = minus_of(i), &map](int k) __attribute__((always_inline)) {
-          const V d = (map.sign(x.load(k)) * part - part_of_max) * V(map.unit),
-                  lowest(negative_infinity<T>());
-          y.store(k, select(equal(d, lowest), lowest, fma(d, slope, fma(d, slope_low, minus))));
-        };
-      });
+      write_classes(
+          slots, used, n, out.written_together(), [&](const GroupSlot<T>& slot, int i, auto) {
+            alignas(64) T share[V::lanes];
+            slot.summary.highest.store(share);
+            for (T& v : share) v = difference_share(v);
+            const V part = V::load(share), whole = V(T(1)) / part;
+            return [x = slot.x, y = results(slot), part, part_of_max = slot.summary.highest * part,
+                    slope = V(map.beta_t) * whole, slope_low = V(map.beta_t_lo) * whole,
+                    minus = minus_of(i), &map](int k) __attribute__((always_inline)) {
+              const V d = (map.sign(x.load(k)) * part - part_of_max) * V(map.unit),
+                      lowest(negative_infinity<T>());
+              y.store(k, select(equal(d, lowest), lowest, fma(d, slope, fma(d, slope_low, minus))));
+            };
+          });
     }
     for (int i = 0; i < used; ++i) {
       const unsigned bad = slots[i].summary.bad;

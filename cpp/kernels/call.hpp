@@ -234,7 +234,8 @@ inline std::size_t panel_bytes(const Call& call) {
 // Hessians of at most so many classes are made across lanes.
 inline constexpr int most_across = 16;
 
-// Groups of rows that take each step together; two of 33 to 64 classes took 0.95 times the time of one.
+// Groups of rows that take each step together, if they need panels; two of 33 to 64 classes took 0.95 times the time
+// of one. Without panels they are as many as may be.
 inline constexpr int most_batch = 4;
 inline int group_batch(const Call& call) {
   return call.classes <= 32 ? most_batch : call.classes <= 64 ? 2 : 1;

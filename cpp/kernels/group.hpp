@@ -322,8 +322,8 @@ struct GroupSummary {
     for (int i = 0; i < N; ++i) e.store(to + i, a[i]);
   }
 
-  // What follows from the sums, as RowSummary::classify. Ties are a matter of quotients by the sum, and a division:
-  // logsumexp of 100 000 x 3 takes 0.94, float64 0.91 times the time without them.
+  // What follows from the sums, as RowSummary::classify. Ties are a matter of quotients by the sum, and a division: a
+  // logsumexp of few classes takes 0.91 to 0.97 times the time without. (Rows abreast ask always, for 16 of them once.)
   SOFTLANE_INLINE void classify(unsigned rows, bool ties = true) {
     const V rest = narrowed<T>(tail.value());
     bad = ~static_cast<unsigned>(equal(rest, rest)) & rows;

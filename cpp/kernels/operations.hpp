@@ -268,8 +268,8 @@ inline void abreast_hvp(const Call& call, index_t begin, index_t end, void* memo
     }
   };
   each_abreast<T>(
-      call, begin, end, memory, &call.out[0], nullptr,
-      [&](Abreast<T>& rows) { labelled.start(rows); }, finish, cross_entropy_hvp_rows<T>);
+      call, begin, end, memory, &call.out[0], nullptr, [](Abreast<T>&) {}, finish,
+      cross_entropy_hvp_rows<T>);
 }
 
 // By the traversal that suits the call.

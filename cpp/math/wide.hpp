@@ -52,6 +52,7 @@ template <class T>
 struct Pack {
   using D = Vec<double>;
   static constexpr int registers = Vec<T>::lanes / D::lanes;
+  static_assert(registers <= 2);
   struct Mask {
     typename D::Mask m[registers];
     explicit operator unsigned() const {
@@ -330,7 +331,7 @@ SOFTLANE_INLINE Wide<T, D> lanes_total(D* hi, const D* lo, int lanes) {
   for (int l = 0; l < lanes; ++l) lane[l] = Wide<T, D>::of(hi[l], lo[l]);
   return lanes_total<T>(hi, lane, lanes);
 }
-// The same of lanes that have one term each, a zero of which is +0.
+// The same where nothing is lost.
 template <class T, class D>
 SOFTLANE_INLINE Wide<T, D> lanes_total(D* hi, int lanes) {
   Wide<T, D> lane[16];
