@@ -101,7 +101,7 @@ inline bool suits_groups(const Call& call) {
 }
 
 // Panels of a thread: the first is a buffer of rows between memory and a panel, then come two for each
-// group of a batch.
+// group of a batch that needs them.
 template <class T>
 inline T* panel_of(const Call& call, void* memory, int i) {
   char* const panels = static_cast<char*>(memory) + row_scratch_bytes(call);

@@ -443,7 +443,7 @@ inline void across_cross_entropy(const Call& call, index_t begin, index_t end, v
       [&](GroupSlot<T>& slot) { labelled.start(slot); }, finish, rows_kernel);
 }
 
-// Of the terms of a group, `unit` times as large, by the vector less its origin.
+// The products of a group's terms, HvpScale's `unit` times as large, and its vector less the origin.
 template <class T>
 struct Products {
   using P = Pack<T>;

@@ -250,7 +250,7 @@ inline std::size_t matrix_bytes(const Call& call) {
   return 2 * ((n * n + 15) / 16 * 16 * 64);
 }
 
-// Scratch of one thread: the above, a buffer of rows, and two panels for each group of a batch.
+// Scratch of one thread: the above, a buffer of rows, and two panels for each group of a batch that needs them.
 inline std::size_t scratch_bytes(const Call& call) {
   const auto panels = static_cast<std::size_t>(1 + 2 * group_batch(call));
   return row_scratch_bytes(call) + panels * panel_bytes(call) + matrix_bytes(call);
