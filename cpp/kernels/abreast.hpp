@@ -127,15 +127,11 @@ struct Abreast {
     summary.set_top(map);
     read_panel(hi, 16, 16, by_lane[0]);
     read_panel(lo, 16, 16, by_lane[1]);
-    decltype(lane_term(Partial<T>{})) lane[16];
-    for (int l = 0; l < 16; ++l) {
-      lane[l] = lane_term(Partial<T>{V::load(by_lane[0] + l * W), V::load(by_lane[1] + l * W)});
-    }
-    for (int h = 8; h >= 1; h /= 2) {
-      for (int l = 0; l < h; ++l) lane[l] = lane[l] + lane[l + h];
-    }
+    const Wide<T, P> whole = tree_total<T>(16, [&](int l) __attribute__((always_inline)) {
+      return Partial<T>{V::load(by_lane[0] + l * W), V::load(by_lane[1] + l * W)};
+    });
     const P own = widened(summary.rounded_top);
-    summary.tail = lane_total(lane[0]).less(own);
+    summary.tail = whole.less(own);
     const unsigned faint = static_cast<unsigned>(is_faint<T>(summary.tail, own)) & rows();
     if (faint != 0) sum_without_tops(faint, map, unkept);
     summary.classify(rows());

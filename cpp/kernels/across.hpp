@@ -59,31 +59,22 @@ struct GroupSlot {
         if (sizeof(T) == sizeof(double)) low = low + lost;
       }
     };
-    const W total = tree<0, 1>(n, [&](int l) __attribute__((always_inline)) {
+    const auto sum_of = [](const auto& a, const auto& b)
+                            __attribute__((always_inline)) { return carried(a, b); };
+    const auto both = [&](int l) __attribute__((always_inline)) {
       P sum, low;
       lane(l, sum, low);
       return W::of(sum, low);
-    });
+    };
+    const W total = tree_of(n, both, sum_of);
     return finite_or_plain<T>(total.settled(), [&] {
       const auto plain = [&](int l) {
         P sum, low;
         lane(l, sum, low);
         return Wide<float, P>{sum};
       };
-      return tree<0, 1>(n, plain).value();
+      return tree_of(n, plain, sum_of).value();
     });
-  }
-
- private:
-  template <int L, int S, class Lane>
-  static SOFTLANE_INLINE auto tree(int n, const Lane& lane) {
-    if constexpr (S == 16) {
-      return lane(L);
-    } else {
-      auto sum = tree<L, 2 * S>(n, lane);
-      if (L + S < n) sum = carried(sum, tree<L + S, 2 * S>(n, lane));
-      return sum;
-    }
   }
 };
 
@@ -491,19 +482,46 @@ inline void each_group(const Call& call, index_t begin, index_t end, void* memor
   const bool panelless = all_direct && (!paneled || keep == Keep::nothing || keep == Keep::output);
   const int batch = panelless && panels == 1 ? most_batch : panels;
 
+  // Whole groups that all go to panels and from there are opened without a look at each.
+  const bool packs = !masked && logits.packs() && paneled && (!out || out.packs());
+  const auto terms_of = [&](const GroupSlot<T>& s) __attribute__((always_inline)) {
+    return out                              ? out.open(s.group, s.first)
+           : keep == Keep::panel            ? in_panel(s.first)
+           : keep == Keep::apart && paneled ? in_panel(s.second)
+                                            : Columns<T>{};
+  };
+
   RowCursor cursor(call.space, begin);
+  const auto rows_left = [&] {
+    const index_t run = cursor.run(), all = end - cursor.row();
+    return run < all ? run : all;
+  };
   while (cursor.row() < end) {
     int used = 0;
     // Two groups that share rows do not share a batch: the first one's results would take the place of
     // the other's exponentials.
     bool overlaps = false;
+    if (packs && rows_left() >= W) {
+      const T* const rows = logits.row(cursor);
+      for (index_t i = 0, whole = rows_left() / W; i < whole && i < batch; ++i) {
+        GroupSlot<T>& s = slots[used++];
+        s.group.first = cursor;
+        s.group.first.pass(i * W);
+        s.group.count = W;
+        s.group.straight = true;
+        s.packed = rows + i * W * n;
+        s.x = in_panel(s.first);
+        s.e = terms_of(s);
+      }
+      cursor.advance(used * W);
+    }
     while (used < batch && cursor.row() < end && !overlaps) {
-      index_t left = cursor.run();
-      if (left > end - cursor.row()) left = end - cursor.row();
-      const index_t count = left < W ? left : W, first = cursor.row();
+      const index_t left = rows_left(), count = left < W ? left : W, first = cursor.row();
       if (used >= panels && count < W) break;
       GroupSlot<T>& s = slots[used];
-      s.group = {cursor, static_cast<int>(count), count == W};
+      s.group.first = cursor;
+      s.group.count = static_cast<int>(count);
+      s.group.straight = count == W;
       const bool direct = all_direct && s.group.straight, home = all_home && s.group.straight;
       const index_t step =
           overlap && s.group.straight ? step_to_next(left, W, to.rows_to_line(s.group)) : count;
@@ -519,10 +537,7 @@ inline void each_group(const Call& call, index_t begin, index_t end, void* memor
                     ? in_panel(s.first)
                     : logits.read(s.group, s.first, buffer);
         }
-        s.e = out                              ? out.open(s.group, s.first)
-              : keep == Keep::panel            ? in_panel(s.first)
-              : keep == Keep::apart && paneled ? in_panel(s.second)
-                                               : Columns<T>{};
+        s.e = terms_of(s);
         ++used;
       } else {
         rows_kernel(call, first, first + count, memory);

@@ -33,6 +33,28 @@ inline Wide<double, Pack<double>> lane_total(const Partial<double>& p) {
   return Wide<double, Pack<double>>::of(widened(p.hi), widened(p.lo));
 }
 
+// The canonical tree of the lanes that are there: l and l + 8, then those with l + 4, l + 2 and l + 1. Depth first,
+// so that it stays in registers.
+template <int L = 0, int S = 1, class Lane, class Sum>
+SOFTLANE_INLINE auto tree_of(int lanes, const Lane& lane, const Sum& sum) {
+  if constexpr (S == 16) {
+    return lane(L);
+  } else {
+    auto all = tree_of<L, 2 * S>(lanes, lane, sum);
+    if (L + S < lanes) all = sum(all, tree_of<L + S, 2 * S>(lanes, lane, sum));
+    return all;
+  }
+}
+// From lane(l), each the sum of its quads.
+template <class T, class Lane>
+SOFTLANE_INLINE Wide<T, Pack<T>> tree_total(int lanes, const Lane& lane) {
+  using Term = decltype(lane_term(lane(0)));
+  const auto term = [&](int l) __attribute__((always_inline)) { return lane_term(lane(l)); };
+  const auto sum = [](const Term& a, const Term& b)
+                       __attribute__((always_inline)) { return a + b; };
+  return lane_total(tree_of(lanes, term, sum));
+}
+
 template <class T>
 struct GroupSummary {
   using V = Vec<T>;
@@ -205,12 +227,7 @@ struct GroupSummary {
     for (; l < 16 && l < left; ++l) q[l] = Partial<T>::of(term(l), cut);
   }
   static SOFTLANE_INLINE Wide<T, P> total_of(const Partial<T>* sums, int lanes) {
-    decltype(lane_term(sums[0])) lane[16];
-    for (int l = 0; l < lanes; ++l) lane[l] = lane_term(sums[l]);
-    for (int h = 8; h >= 1; h /= 2) {
-      for (int l = 0; l < h && l + h < lanes; ++l) lane[l] = lane[l] + lane[l + h];
-    }
-    return lane_total(lane[0]);
+    return tree_total<T>(lanes, [=](int l) __attribute__((always_inline)) { return sums[l]; });
   }
 
   // term = terms(k0, left) for 64 classes at a time, and the sum of their term(0..left), in the

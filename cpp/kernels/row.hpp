@@ -166,10 +166,14 @@ class RowCursor {
   index_t run() const {
     return space_->ndim == 0 ? 1 : space_->shape[space_->ndim - 1] - index_[space_->ndim - 1];
   }
+  // By less than run() rows.
+  void pass(index_t rows) {
+    row_ += rows;
+    if (space_->ndim > 0) index_[space_->ndim - 1] += rows;
+  }
   // By at most run() rows.
   void advance(index_t rows) {
-    row_ += rows - 1;
-    if (space_->ndim > 0) index_[space_->ndim - 1] += rows - 1;
+    pass(rows - 1);
     advance();
   }
   void advance() {

@@ -220,6 +220,7 @@ class Carrier {
     crowded_ = W > 1 && columns_ && native_ && classes <= most_panel_classes &&
                crowds(stream.class_stride, classes);
     rows_ = stream.class_stride == item_ && step_ >= classes_ * item_;
+    packs_ = native_ && rows_ && step_ == classes_ * item_;
   }
 
   explicit operator bool() const { return present_; }
@@ -240,11 +241,13 @@ class Carrier {
     return {group.first.locate(*stream_), stream_->class_stride};
   }
 
+  // Do rows of several classes follow each other without a gap?
+  bool packs() const { return packs_ && !columns_; }
   // The group's first row, where they all follow each other as the panel's rows do; else null.
   T* packed(const RowGroup<T>& group) const {
-    const bool follows = native_ && rows_ && group.straight && step_ == classes_ * item_;
-    return follows ? reinterpret_cast<T*>(group.first.locate(*stream_)) : nullptr;
+    return packs_ && group.straight ? row(group.first) : nullptr;
   }
+  T* row(const RowCursor& at) const { return reinterpret_cast<T*>(at.locate(*stream_)); }
 
   // Rows to the first whose vectors cross no line of memory, if that is not the group's first.
   int rows_to_line(const RowGroup<T>& group) const {
@@ -362,7 +365,7 @@ class Carrier {
   const Stream* stream_ = nullptr;
   index_t classes_ = 0, step_ = 0, item_ = 0;  // step_: bytes from row to row; item_: of an element
   bool present_ = false, native_ = false, columns_ = false, rows_ = false;
-  bool crowded_ = false;
+  bool packs_ = false, crowded_ = false;
 };
 
 }  // namespace SOFTLANE_ISA
