@@ -482,7 +482,8 @@ inline void each_group(const Call& call, index_t begin, index_t end, void* memor
   const bool panelless = all_direct && (!paneled || keep == Keep::nothing || keep == Keep::output);
   const int batch = panelless && panels == 1 ? most_batch : panels;
 
-  // Whole groups that all go to panels and from there are opened without a look at each.
+  // Whole groups that all go to panels and from there are opened without a look at each: 100 000x3 takes 0.91 times the
+  // time (AVX2).
   const bool packs = !masked && logits.packs() && paneled && (!out || out.packs());
   const auto terms_of = [&](const GroupSlot<T>& s) __attribute__((always_inline)) {
     return out                              ? out.open(s.group, s.first)
