@@ -458,32 +458,39 @@ def test_groups_that_share_rows_have_the_bits_of_rows_alone(
                 np.testing.assert_array_equal(_bytes(rows), _bytes(alone), f"{name} {offset}")
 
 
+@pytest.mark.parametrize("axis", [1, -1])
 @pytest.mark.parametrize("kind", ["float32", "float64"])
-@pytest.mark.parametrize("classes", [10, 37, 100, 257])
+@pytest.mark.parametrize("classes", [3, 10, 37, 100, 257])
 def test_groups_of_some_rows_share_batches_with_whole_ones(
-    isa: str, classes: int, kind: str
+    isa: str, classes: int, kind: str, axis: int
 ) -> None:
     dtype = np.dtype(kind)
     grid = (3, 21)  # the last rows of each run are less than a group, of 4, 8 and 16
     chosen = np.random.default_rng(classes).integers(0, UNFIT, grid[0] * grid[1])
     chosen[[2, 17, 20, 40, 45]] = UNFIT + 1  # rows that are no work for groups
 
-    def side_by_side(rows: Array) -> Array:
-        return np.ascontiguousarray(np.moveaxis(rows[chosen].reshape(*grid, -1), -1, 1))
+    def lay(rows: Array) -> Array:
+        """Side by side, or one behind the other with a gap after each run."""
+        runs = rows[chosen].reshape(*grid, -1)
+        if axis == 1:
+            return np.ascontiguousarray(np.moveaxis(runs, -1, 1))
+        wide = np.zeros((grid[0], grid[1] + 5, runs.shape[-1]), runs.dtype)
+        wide[:, : grid[1]] = runs
+        return wide[:, : grid[1]]
 
     for name in _names(classes):
         wanted = tuple(result[chosen] for result in _alone(name, classes, dtype))
         for in_place in (False, True):
-            solid = _inputs(classes, dtype).relaid(side_by_side)
+            solid = _inputs(classes, dtype).relaid(lay)
             inputs = solid.per_row(lambda a: a[chosen].reshape(grid))
             out = None
             if in_place:
                 if len(wanted) > 1 or wanted[0].ndim != 2:
                     continue
                 out = inputs.finite if _reads_finite(name) else inputs.logits
-            got = CHOSEN[name](inputs, axis=1, out=out)
+            got = CHOSEN[name](inputs, axis=axis, out=out)
             for result, alone in zip(got, wanted, strict=True):
-                rows = np.moveaxis(result, 1, -1) if alone.ndim == 2 else result
+                rows = np.moveaxis(result, axis, -1) if alone.ndim == 2 else result
                 np.testing.assert_array_equal(
                     _bytes(rows.reshape(alone.shape)), _bytes(alone), name
                 )

@@ -192,7 +192,7 @@ SOFTLANE_INLINE index_t write_vectors(const E& entry, const Moments<T>& m, T* to
 
 // Runs abreast pay from so many classes and up to so many bytes: with fewer classes their streams of stores
 // begin within a few KB, and AVX-512 on Zen 4, where a last level is shared by more, takes up to twice as long by four.
-// (AVX2 on Zen 3 takes 0.62 to 0.79 of one run's time for 8 and 16 MB, warm or after 24 MB of other data.)
+// (AVX2 on Zen 3 takes 0.62 to 0.79 of one run's time for 8 and 16 MB, warm or after 24 MB of other data, by hand.)
 inline constexpr index_t least_runs = 256;
 template <class T>
 inline constexpr double most_runs_bytes = Vec<T>::lanes * sizeof(T) == 32 ? 0x1p24 : 0x1p22;
