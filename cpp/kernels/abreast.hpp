@@ -28,9 +28,11 @@ struct Abreast {
   const T* x[W];
   // The next group's rows, whose maxima are taken each behind a row of this group, when it has been asked for and
   // come. Of rows of 257 classes and more L1 does not hold a group: 0.93 to 1.0 times the time (AVX2 0.9 to 1.03).
-  const T* next_x[W];
+  const T* next_x[W] = {};
   int next_count = 0;
   T* e[W];  // null: the exponentials are not wanted
+  T* next_e[W] = {};
+  T* written[W];  // by finish(), beside e
   Soon<T> soon[W];
   GroupSummary<T> summary;
   int argmax[W];  // of confident rows, where exponentials are wanted; else 0
@@ -59,9 +61,8 @@ struct Abreast {
     alignas(64) double hi[W] = {}, lo[W] = {}, gap_hi[W] = {}, gap_lo[W] = {};
     alignas(64) T max[W] = {};
     summary.highest.store(max);
-    RowCursor cursor(group.first);
-    for (int r = 0; r < group.count; ++r, cursor.advance()) {
-      shares[r] = reinterpret_cast<const T*>(cursor.locate(call.probabilities));
+    locate_rows(group.first, group.count, call.probabilities, shares);
+    for (int r = 0; r < group.count; ++r) {
       LaneSum<T> sum, gaps;
       add_shares<T>(sum, gaps, shares[r], x[r], n, max[r]);
       const Wide<T> all = sum.total(), of_gaps = gaps.total();
@@ -260,33 +261,39 @@ inline void each_abreast(const Call& call, index_t begin, index_t end, void* mem
                          Kernel rows_kernel) {
   Abreast<T> rows;
   rows.n = static_cast<int>(call.classes);
-  RowCursor cursor(call.space, begin);
   const Direct<T> map;
-  while (cursor.row() < end) {
+  constexpr int W = Vec<T>::lanes;
+  // Beyond the last row are another thread's: to ask for them is to take its lines from it.
+  RowCursor next(call.space, begin);
+  const auto count_next = [&] {
+    const index_t left = end - next.row();
+    rows.next_count = left < W ? static_cast<int>(left) : W;
+  };
+  const auto locate_next = [&] {
+    if (terms != nullptr) locate_rows(next, rows.next_count, *terms, rows.next_e);
+    return locate_rows(next, rows.next_count, call.logits, rows.next_x);
+  };
+  count_next();
+  RowCursor behind = locate_next();
+  while (rows.next_count > 0) {
     RowGroup<T>& group = rows.group;
-    group.first = cursor;
-    group.straight = cursor.run() >= Vec<T>::lanes;
-    for (group.count = 0; group.count < Vec<T>::lanes && cursor.row() < end; ++group.count) {
-      rows.x[group.count] = reinterpret_cast<const T*>(cursor.locate(call.logits));
-      rows.e[group.count] =
-          terms != nullptr ? reinterpret_cast<T*>(cursor.locate(*terms)) : nullptr;
-      cursor.advance();
+    group.first = next;
+    group.count = rows.next_count;
+    group.straight = group.count == W && next.run() >= W;
+    for (int r = 0; r < W; ++r) {
+      rows.x[r] = rows.next_x[r];
+      rows.e[r] = rows.next_e[r];
     }
-    group.straight = group.straight && group.count == Vec<T>::lanes;
-    // Beyond the last row are another thread's: to ask for them is to take its lines from it.
-    RowCursor at = group.first, next = cursor;
-    rows.next_count = 0;
-    for (int r = 0; r < group.count; ++r, at.advance()) {
-      const T *ahead = rows.x[r], *written_ahead = rows.e[r];
-      if (next.row() < end) {
-        ahead = rows.next_x[rows.next_count++] =
-            reinterpret_cast<const T*>(next.locate(call.logits));
-        if (terms != nullptr) written_ahead = reinterpret_cast<const T*>(next.locate(*terms));
-        next.advance();
-      }
-      rows.soon[r] = {ahead, written != nullptr ? reinterpret_cast<const T*>(at.locate(*written))
-                             : terms != nullptr ? written_ahead
-                                                : rows.x[r]};
+    next = behind;
+    count_next();
+    behind = locate_next();
+    if (written != nullptr) locate_rows(group.first, group.count, *written, rows.written);
+    for (int r = 0; r < group.count; ++r) {
+      const bool more = r < rows.next_count;
+      rows.soon[r] = {more ? rows.next_x[r] : rows.x[r], written != nullptr ? rows.written[r]
+                                                         : terms == nullptr ? rows.x[r]
+                                                         : more             ? rows.next_e[r]
+                                                                            : rows.e[r]};
     }
     if (rows.begin(map)) {
       start(rows);

@@ -52,10 +52,9 @@ void log_softmax(const Call& call, index_t begin, index_t end, void* memory) noe
   const auto finish = [&](const Abreast<T>& rows) {
     const GroupSummary<T>& s = rows.summary;
     const ByRow<T> max(s.highest), ratio(narrowed<T>(log1p_ratio(s.tail, s.top).value()));
-    RowCursor cursor(rows.group.first);
-    for (int r = 0; r < rows.group.count; ++r, cursor.advance()) {
+    for (int r = 0; r < rows.group.count; ++r) {
       const T* const a = rows.x[r];
-      T* const y = reinterpret_cast<T*>(cursor.locate(call.out[0]));
+      T* const y = rows.written[r];
       const Vec<T> highest = max[r], minus(-ratio.of[r]);
       each_vector<T>(rows.n, [&](int k, auto part) __attribute__((always_inline)) {
         part.store((part.load(a + k) - highest) + minus, y + k);
@@ -124,10 +123,9 @@ inline bool abreast_cross_entropy(const Call& call, index_t begin, index_t end, 
       const ByRow<T> at_top(labelled.top_curvature(s, numbers, inverse));
       const ByRow<T> at_label(labelled.label_gradient(rows, numbers, inverse));
       const auto confident = static_cast<unsigned>(s.confident);
-      RowCursor cursor(rows.group.first);
-      for (int r = 0; r < rows.group.count; ++r, cursor.advance()) {
+      for (int r = 0; r < rows.group.count; ++r) {
         T* const e = rows.e[r];
-        T* const h = reinterpret_cast<T*>(cursor.locate(*to.diagonal));
+        T* const h = rows.written[r];
         const Factor<T> f = factors[r];
         each_overlapping(e, rows.n, [&](int k, V a, auto part) __attribute__((always_inline)) {
           const V p = f(a);
@@ -145,10 +143,9 @@ inline bool abreast_cross_entropy(const Call& call, index_t begin, index_t end, 
       const VarianceByRow<T> variances(Variance<T, P>(inverse, numbers.curvature));
       const ByRow<T> at_top(labelled.top_curvature(s, numbers, inverse));
       const auto confident = static_cast<unsigned>(s.confident);
-      RowCursor cursor(rows.group.first);
-      for (int r = 0; r < rows.group.count; ++r, cursor.advance()) {
+      for (int r = 0; r < rows.group.count; ++r) {
         const T* const e = rows.e[r];
-        T* const h = reinterpret_cast<T*>(cursor.locate(*to.diagonal));
+        T* const h = both ? rows.written[r] : rows.e[r];
         const Variance<T> variance = variances[r];
         variance.apply([&](auto of) __attribute__((always_inline)) {
           each_overlapping(e, rows.n, [&](int k, V a, auto part) __attribute__((always_inline)) {
@@ -226,9 +223,8 @@ inline void abreast_hvp(const Call& call, index_t begin, index_t end, void* memo
     T origin[V::lanes] = {};
     const auto confident = static_cast<unsigned>(s.confident);
     alignas(64) double hi[V::lanes] = {}, lo[V::lanes] = {};
-    RowCursor cursor(rows.group.first);
-    for (int r = 0; r < rows.group.count; ++r, cursor.advance()) {
-      v[r] = reinterpret_cast<const T*>(cursor.locate(call.vector));
+    locate_rows(rows.group.first, rows.group.count, call.vector, v);
+    for (int r = 0; r < rows.group.count; ++r) {
       if ((confident >> r & 1) != 0) {
         origin[r] = v[r][rows.argmax[r]];
       } else {

@@ -166,6 +166,9 @@ class RowCursor {
   index_t run() const {
     return space_->ndim == 0 ? 1 : space_->shape[space_->ndim - 1] - index_[space_->ndim - 1];
   }
+  index_t to_next(const Stream& s) const {
+    return space_->ndim == 0 ? 0 : s.row_stride[space_->ndim - 1];
+  }
   // By less than run() rows.
   void pass(index_t rows) {
     row_ += rows;
@@ -189,6 +192,20 @@ class RowCursor {
   index_t row_ = 0;
   index_t index_[max_dims];  // [0] is set in any case
 };
+
+// Where so many rows of a stream begin, from the cursor's on. The row behind them.
+template <class T>
+inline RowCursor locate_rows(RowCursor at, int count, const Stream& s, T** rows) {
+  for (int r = 0; r < count;) {
+    const index_t run = at.run() < count - r ? at.run() : count - r;
+    char* const first = at.locate(s);
+    for (index_t i = 0; i < run; ++i) {
+      rows[r++] = reinterpret_cast<T*>(first + i * at.to_next(s));
+    }
+    at.advance(run);
+  }
+  return at;
+}
 
 // The row of logits; those that the mask leaves out read as the infinity whose exponential is 0.
 template <class T>
