@@ -412,7 +412,12 @@ __attribute__((noinline)) void write_together(const GroupSlot<T>* slots, int use
   for (int i = 0; i < used; ++i)
     writers[i] = new (memory[i]) Write(make(slots[i], i, std::true_type{}));
   const auto run = [n](auto... write) __attribute__((always_inline)) {
-    for (int k = 0; k < n; ++k) (write(k), ...);
+    int k = 0;
+    for (; k + 2 <= n; k += 2) {
+      (write(k), ...);
+      (write(k + 1), ...);
+    }
+    if (k < n) (write(k), ...);
   };
   some_at_a_time(used, true, [&](int i, auto count) __attribute__((always_inline)) {
     const Write* const* w = writers + i;
@@ -433,7 +438,14 @@ SOFTLANE_INLINE void write_classes(const GroupSlot<T>* slots, int used, int n, b
   if (together) return write_together(slots, used, n, make);
   for (int i = 0; i < used; ++i) {
     const auto write = make(slots[i], i, std::false_type{});
-    for (int k = 0; k < n; ++k) write(k);
+    int k = 0;
+    for (; n >= 8 && k + 4 <= n; k += 4) {
+      write(k);
+      write(k + 1);
+      write(k + 2);
+      write(k + 3);
+    }
+    for (; k < n; ++k) write(k);
   }
 }
 

@@ -76,19 +76,29 @@ struct GroupSummary {
   static SOFTLANE_INLINE void begin(Slot* slots, int n, const Map& map, bool* fits) {
     V low[B], high[B];
     for (int i = 0; i < B; ++i) low[i] = high[i] = V(negative_infinity<T>());
-    const auto take = [&](int k, V* most) __attribute__((always_inline)) {
-      for (int i = 0; i < B; ++i) {
-        const Columns<T>& x = slots[i].x;
-        __builtin_prefetch(x.at(k) + B * V::lanes);  // the next groups', if they lie side by side
-        most[i] = max(map.sign(x.load(k)), most[i]);
+    const auto all = [&](auto take) __attribute__((always_inline)) {
+      int k = 0;
+      for (; k + 16 <= n; k += 16) {
+        for (int i = 0; i < 8; ++i) take(k + i, low);
+        for (int i = 8; i < 16; ++i) take(k + i, high);
       }
+      for (; k < n; ++k) take(k, k % 16 < 8 ? low : high);
     };
-    int k = 0;
-    for (; k + 16 <= n; k += 16) {
-      for (int i = 0; i < 8; ++i) take(k + i, low);
-      for (int i = 8; i < 16; ++i) take(k + i, high);
+    constexpr index_t panel_stride = V::lanes * static_cast<index_t>(sizeof(T));
+    if (B == 1 && slots->x.stride == panel_stride) {
+      const T* const panel = slots->x.at(0);
+      all([&](int k, V* most) __attribute__((always_inline)) {
+        most[0] = max(map.sign(V::load(panel + k * V::lanes)), most[0]);
+      });
+    } else {
+      all([&](int k, V* most) __attribute__((always_inline)) {
+        for (int i = 0; i < B; ++i) {
+          const Columns<T>& x = slots[i].x;
+          __builtin_prefetch(x.at(k) + B * V::lanes);  // the next groups', if they lie side by side
+          most[i] = max(map.sign(x.load(k)), most[i]);
+        }
+      });
     }
-    for (; k < n; ++k) take(k, k % 16 < 8 ? low : high);
     for (int i = 0; i < B; ++i) {
       slots[i].summary.set_peaks(low[i], high[i], map);
       fits[i] = slots[i].summary.start(slots[i].rows(), map);
@@ -250,7 +260,11 @@ struct GroupSummary {
       if (g == 0 || trees) take_quads(term, left, cut, quads[g]);
       for (int l = 0; g > 0 && some != 0 && l < 16 && l < left; ++l) {
         Running<T> r = g == 1 ? Running<T>(above) : run[l];
-        for (int k = l; k < left; k += 16) r.add(term(k));
+        if (left == quad_size) {
+          for (int step = 0; step < 4; ++step) r.add(term(l + step * 16));
+        } else {
+          for (int k = l; k < left; k += 16) r.add(term(k));
+        }
         run[l] = r;
       }
     }

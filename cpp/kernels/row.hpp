@@ -262,6 +262,11 @@ SOFTLANE_INLINE void each_overlapping(const T* e, int n, Body body) {
     begin = (line - past) % width;
   }
   int k = begin;
+  for (; k + width <= rest; k += 2 * width) {
+    const V one = V::load(e + k), other = V::load(e + k + width);
+    body(k, one, Whole<V>{});
+    body(k + width, other, Whole<V>{});
+  }
   for (; k <= rest; k += width) body(k, V::load(e + k), Whole<V>{});
   if (begin != 0) body(0, first, Whole<V>{});
   if (k < n) body(rest, last, Whole<V>{});
