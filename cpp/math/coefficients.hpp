@@ -27,26 +27,22 @@ struct ExpConstants;
 
 template <>
 struct ExpConstants<float> {
-  static constexpr int roots = 8;  // R
+  static constexpr int roots = 4;  // R
   static constexpr int degree = 4;
-  // N = 1100: |r| <= ln2/16 (1 + 0.0042)
-  static constexpr double max_rel_error = 1.75e-10;  // 2^-32.41
+  // N = 1100: |r| <= ln2/8 (1 + 0.0021)
+  static constexpr double max_rel_error = 5.42e-9;  // 2^-27.46
   static constexpr float c[3] = {
-      0x1p-1f,         // 0.5
-      0x1.555c7ep-3f,  // 0.166680321
-      0x1.555696p-5f,  // 0.041667264
+      0x1.000006p-1f,  // 0.500000179
+      0x1.5571eep-3f,  // 0.16672121
+      0x1.55287p-5f,   // 0.0416452587
   };
-  static constexpr float scale = 0x1.89cb7cp+0f;
-  static constexpr double max_root_error = 0.02624;
-  static constexpr std::int32_t root[8] = {
-      0x44e5be,  // 0
-      0x46b7da,  // 1
-      0x4a26de,  // 2
-      0x4f5829,  // 3
-      0x4b3a3e,  // 4
-      0x47d424,  // 5
-      0x459202,  // 6
-      0x448e45,  // 7
+  static constexpr float scale = 0x1.c856ap+0f;
+  static constexpr double max_root_error = 0.00214;
+  static constexpr std::int32_t root[4] = {
+      0x642b50,  // 0
+      0x67ab93,  // 1
+      0x615709,  // 2
+      0x5fdddd,  // 3
   };
   static constexpr int wide_degree = 6;
   // N = 1100: |r| <= ln2/2 (1 + 9.78e-13)

@@ -196,7 +196,7 @@ def nearest_scale(bits: int, roots: int, count: int) -> int:
     return found
 
 
-SCALES = {"float": 12903870, "double": (1 << 52) + 12378968}  # in ulp of 1
+SCALES = {"float": 14953296, "double": (1 << 52) + 12378968}  # in ulp of 1
 
 
 def scaled_roots(kind: str, bits: int, roots: int) -> list[str]:
@@ -261,13 +261,13 @@ def log1p_constants() -> str:
 def main() -> int:
     if "--scales" in sys.argv[1:]:
         found = {
-            "float": nearest_scale(24, 8, 1 << 23),
+            "float": nearest_scale(24, 4, 1 << 23),
             "double": nearest_scale(53, 4, 1 << 24),
         }
         print(found)
         return int(found != SCALES)
     text = TEMPLATE.format(
-        exp_float=exp_constants("float", 24, 13, roots=8, degree=4, wide_degree=6, largest=1100),
+        exp_float=exp_constants("float", 24, 13, roots=4, degree=4, wide_degree=6, largest=1100),
         exp_double=exp_constants("double", 53, 39, roots=4, degree=8, wide_degree=11, largest=7500),
         log1p=log1p_constants(),
     )

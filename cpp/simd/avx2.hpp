@@ -217,11 +217,12 @@ struct Vec<float> {
   friend Mask greater(Vec a, Vec b) { return {_mm256_cmp_ps(a.r, b.r, _CMP_GT_OQ)}; }
   friend Mask equal(Vec a, Vec b) { return {_mm256_cmp_ps(a.r, b.r, _CMP_EQ_OQ)}; }
   friend Vec select(Mask m, Vec yes, Vec no) { return _mm256_blendv_ps(no.r, yes.r, m.r); }
-  friend Vec power_of_root(Vec t, const std::int32_t (&root)[8]) {
+  friend Vec power_of_root(Vec t, const std::int32_t (&root)[4]) {
     const __m256i bits = _mm256_castps_si256(t.r);
-    const __m256i entries = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(root));
-    const __m256i sum =
-        _mm256_add_epi32(_mm256_slli_epi32(bits, 20), _mm256_permutevar8x32_epi32(entries, bits));
+    const __m256i entries =
+        _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(root)));
+    const __m256 entry = _mm256_permutevar_ps(_mm256_castsi256_ps(entries), bits);
+    const __m256i sum = _mm256_add_epi32(_mm256_slli_epi32(bits, 21), _mm256_castps_si256(entry));
     return _mm256_castsi256_ps(_mm256_max_epi32(sum, _mm256_setzero_si256()));
   }
   friend Vec rough_reciprocal(Vec a) {

@@ -175,12 +175,12 @@ struct Vec<float> {
   friend Mask greater(Vec a, Vec b) { return _mm512_cmp_ps_mask(a.r, b.r, _CMP_GT_OQ); }
   friend Mask equal(Vec a, Vec b) { return _mm512_cmp_ps_mask(a.r, b.r, _CMP_EQ_OQ); }
   friend Vec select(Mask m, Vec yes, Vec no) { return _mm512_mask_blend_ps(m, no.r, yes.r); }
-  friend Vec power_of_root(Vec t, const std::int32_t (&root)[8]) {
+  friend Vec power_of_root(Vec t, const std::int32_t (&root)[4]) {
     const __m512i bits = _mm512_castps_si512(t.r);
     const __m512i entries =
-        _mm512_broadcast_i32x8(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(root)));
-    const __m512i sum =
-        _mm512_add_epi32(_mm512_slli_epi32(bits, 20), _mm512_permutexvar_epi32(bits, entries));
+        _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(root)));
+    const __m512 entry = _mm512_permutevar_ps(_mm512_castsi512_ps(entries), bits);
+    const __m512i sum = _mm512_add_epi32(_mm512_slli_epi32(bits, 21), _mm512_castps_si512(entry));
     return _mm512_castsi512_ps(_mm512_max_epi32(sum, _mm512_setzero_si512()));
   }
   friend Vec rough_reciprocal(Vec a) {

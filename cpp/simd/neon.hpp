@@ -184,15 +184,14 @@ struct Vec<float> {
   friend Mask greater(Vec a, Vec b) { return {vcgtq_f32(a.r, b.r)}; }
   friend Mask equal(Vec a, Vec b) { return {vceqq_f32(a.r, b.r)}; }
   friend Vec select(Mask m, Vec yes, Vec no) { return vbslq_f32(m.r, yes.r, no.r); }
-  friend Vec power_of_root(Vec t, const std::int32_t (&root)[8]) {
+  friend Vec power_of_root(Vec t, const std::int32_t (&root)[4]) {
     const uint32x4_t bits = vreinterpretq_u32_f32(t.r);
     // The four bytes of entry j are bytes 4 j to 4 j + 3.
-    const uint32x4_t bytes = vmlaq_u32(vdupq_n_u32(0x03020100), vandq_u32(bits, vdupq_n_u32(7)),
+    const uint32x4_t bytes = vmlaq_u32(vdupq_n_u32(0x03020100), vandq_u32(bits, vdupq_n_u32(3)),
                                        vdupq_n_u32(0x04040404));
-    const uint8x16x2_t entries = {
-        {vreinterpretq_u8_s32(vld1q_s32(root)), vreinterpretq_u8_s32(vld1q_s32(root + 4))}};
-    const int32x4_t entry = vreinterpretq_s32_u8(vqtbl2q_u8(entries, vreinterpretq_u8_u32(bytes)));
-    const int32x4_t sum = vaddq_s32(vreinterpretq_s32_u32(vshlq_n_u32(bits, 20)), entry);
+    const uint8x16_t entries = vreinterpretq_u8_s32(vld1q_s32(root));
+    const int32x4_t entry = vreinterpretq_s32_u8(vqtbl1q_u8(entries, vreinterpretq_u8_u32(bytes)));
+    const int32x4_t sum = vaddq_s32(vreinterpretq_s32_u32(vshlq_n_u32(bits, 21)), entry);
     return vreinterpretq_f32_s32(vmaxq_s32(sum, vdupq_n_s32(0)));
   }
   friend Vec rough_reciprocal(Vec a) {

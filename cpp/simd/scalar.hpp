@@ -58,7 +58,7 @@ struct Vec {
   friend Vec exponent_field(Vec t) { return static_cast<Bits>(bits(t) << 52); }
   template <class Entry, int R>
   friend Vec power_of_root(Vec t, const Entry (&root)[R]) {
-    constexpr int shift = sizeof(T) == 4 ? 20 : 50;
+    constexpr int shift = sizeof(T) == 4 ? 21 : 50;
     const Bits sum =
         static_cast<Bits>(bits(t) << shift) + static_cast<Bits>(root[bits(t) & (R - 1)]);
     return sum >> (8 * sizeof(T) - 1) != 0 ? Bits{0} : sum;
