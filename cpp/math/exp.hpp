@@ -196,7 +196,7 @@ SOFTLANE_INLINE Vec<T> exp_from_base(Vec<T> a, const Map& map, const Base<T, S>&
 }
 
 // The maximum's own term in two parts: the rounding of one would enter every quotient of the row a second time. It
-// is within the root's and the polynomial's own errors (coefficients.py), 2^-28 and 2^-57.
+// is within the root's and the polynomial's own errors (coefficients.py), 2^-27 and 2^-57.
 template <class T, class S>
 SOFTLANE_INLINE auto two_parts(S e, S lost) {
   using D = decltype(widened(e));
