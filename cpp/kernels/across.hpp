@@ -439,6 +439,7 @@ SOFTLANE_INLINE void write_classes(const GroupSlot<T>* slots, int used, int n, b
   if (together) return write_together(slots, used, n, make);
   for (int i = 0; i < used; ++i) {
     const auto write = make(slots[i], i, std::false_type{});
+    // Four a turn: 1771x37 0.94, float64 0.88 times the time (AVX2); of few classes 100 000x3 1.03.
     int k = 0;
     for (; n >= 8 && k + 4 <= n; k += 4) {
       write(k);
